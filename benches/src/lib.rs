@@ -1,0 +1,1 @@
+//! fastdraft-benches

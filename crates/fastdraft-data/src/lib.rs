@@ -1,0 +1,26 @@
+#![doc = include_str!("../README.md")]
+
+pub mod answers;
+mod atomic;
+pub mod chat;
+pub mod decontaminate;
+mod error;
+pub mod frequency;
+mod hash;
+pub mod loader;
+pub mod mask;
+pub mod mixture;
+pub mod pack;
+pub mod show;
+pub mod source;
+mod stream;
+pub mod tokenizer;
+mod vocabulary;
+
+pub use chat::{ChatTemplate, Message};
+pub use error::DataError;
+pub use loader::Loader;
+pub use mask::MaskedTokens;
+pub use mixture::{Mixture, MixtureLoader};
+pub use pack::{PackedTokens, Packer};
+pub use tokenizer::{BpeVocabulary, DecodeStream, Tokenizer};

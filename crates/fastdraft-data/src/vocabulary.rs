@@ -1,0 +1,152 @@
+//! Byte-level BPE vocabularies as model files store them.
+
+use tokenizers::models::bpe::{BPE, Vocab};
+use tokenizers::pre_tokenizers::PreTokenizerWrapper;
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::pre_tokenizers::digits::Digits;
+use tokenizers::pre_tokenizers::sequence::Sequence;
+use tokenizers::{AddedToken, Tokenizer as Inner};
+
+use crate::DataError;
+
+const TYPE_UNKNOWN: u32 = 2;
+const TYPE_CONTROL: u32 = 3;
+const TYPE_USER_DEFINED: u32 = 4;
+const KNOWN: &str = "smollm, default, gpt-2";
+
+/// The parts of a byte-level BPE tokenizer as a GGUF file carries them.
+///
+/// ```
+/// use fastdraft_data::{BpeVocabulary, Tokenizer};
+///
+/// let vocabulary = BpeVocabulary {
+///     tokens: ["h", "i", "hi", "<end>"].map(String::from).to_vec(),
+///     merges: vec!["h i".into()],
+///     token_types: vec![1, 1, 1, 3],
+///     pre: "gpt-2".into(),
+///     eos_id: Some(3),
+///     ..BpeVocabulary::default()
+/// };
+/// let tokenizer = Tokenizer::from_bpe(&vocabulary)?;
+/// assert_eq!(tokenizer.encode("hi<end>", true)?, [2, 3]);
+/// # Ok::<(), fastdraft_data::DataError>(())
+/// ```
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct BpeVocabulary {
+    /// Text of each id, in the byte-level alphabet for ordinary tokens.
+    pub tokens: Vec<String>,
+    /// Merges from first to last, each two token texts with a space between.
+    pub merges: Vec<String>,
+    /// Kind of each id: 1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte.
+    ///
+    /// Empty means that all are normal.
+    pub token_types: Vec<u32>,
+    /// Name of the text splitting rule (`tokenizer.ggml.pre`): `smollm`, `default` or `gpt-2`.
+    pub pre: String,
+    /// Token that begins a text.
+    pub bos_id: Option<u32>,
+    /// Token that ends a text.
+    pub eos_id: Option<u32>,
+    /// Token that stands for what the vocabulary cannot express.
+    pub unknown_id: Option<u32>,
+    /// Whether the model expects the begin token before every text.
+    pub add_bos: bool,
+}
+
+impl BpeVocabulary {
+    pub(crate) fn build(&self) -> Result<Inner, DataError> {
+        self.check_lengths()?;
+        let pre = self.pre_tokenizer()?;
+        let mut builder = BPE::builder().vocab_and_merges(self.ids()?, self.pairs()?);
+        if let Some(unknown) = self.unknown_id {
+            builder = builder.unk_token(self.tokens[unknown as usize].clone());
+        }
+        let model = builder.build().map_err(|error| DataError::Vocabulary {
+            reason: error.to_string(),
+        })?;
+        let mut inner = Inner::new(model);
+        inner.with_pre_tokenizer(Some(pre));
+        inner.with_decoder(Some(ByteLevel::default()));
+        inner.add_tokens(&self.added());
+        Ok(inner)
+    }
+
+    fn check_lengths(&self) -> Result<(), DataError> {
+        let (tokens, types) = (self.tokens.len(), self.token_types.len());
+        if tokens == 0 || (types != 0 && types != tokens) {
+            return Err(DataError::Vocabulary {
+                reason: format!("{tokens} tokens with {types} token types"),
+            });
+        }
+        for (name, id) in [
+            ("bos", self.bos_id),
+            ("eos", self.eos_id),
+            ("unknown", self.unknown_id),
+        ] {
+            if let Some(id) = id.filter(|&id| id as usize >= tokens) {
+                return Err(DataError::Vocabulary {
+                    reason: format!("{name} id {id} is outside the {tokens} tokens"),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn ids(&self) -> Result<Vocab, DataError> {
+        let mut ids = Vocab::with_capacity(self.tokens.len());
+        for (id, token) in (0..).zip(&self.tokens) {
+            if let Some(first) = ids.insert(token.clone(), id) {
+                return Err(DataError::DuplicateToken {
+                    token: token.clone(),
+                    first,
+                    second: id,
+                });
+            }
+        }
+        Ok(ids)
+    }
+
+    fn pairs(&self) -> Result<Vec<(String, String)>, DataError> {
+        self.merges
+            .iter()
+            .enumerate()
+            .map(|(index, merge)| {
+                merge
+                    .split_once(' ')
+                    .map(|(left, right)| (left.to_owned(), right.to_owned()))
+                    .ok_or_else(|| DataError::Vocabulary {
+                        reason: format!("merge {index} has no space: `{merge}`"),
+                    })
+            })
+            .collect()
+    }
+
+    fn pre_tokenizer(&self) -> Result<PreTokenizerWrapper, DataError> {
+        let bytes = PreTokenizerWrapper::ByteLevel(ByteLevel::new(false, true, true));
+        match self.pre.as_str() {
+            "smollm" => {
+                let digits = PreTokenizerWrapper::Digits(Digits::new(true));
+                Ok(Sequence::new(vec![digits, bytes]).into())
+            }
+            "default" | "gpt-2" => Ok(bytes),
+            other => Err(DataError::UnknownPreTokenizer {
+                pre: other.to_owned(),
+                known: KNOWN,
+            }),
+        }
+    }
+
+    fn added(&self) -> Vec<AddedToken> {
+        self.tokens
+            .iter()
+            .zip(&self.token_types)
+            .filter_map(|(token, kind)| match *kind {
+                TYPE_CONTROL | TYPE_UNKNOWN => Some(AddedToken::from(token.as_str(), true)),
+                TYPE_USER_DEFINED => {
+                    Some(AddedToken::from(token.as_str(), false).normalized(false))
+                }
+                _ => None,
+            })
+            .collect()
+    }
+}

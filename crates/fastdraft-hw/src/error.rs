@@ -1,0 +1,67 @@
+//! What can go wrong between a device string and an open device.
+
+use crate::spec::DeviceSpec;
+
+/// Every error of this crate.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum HwError {
+    /// A text that names no device.
+    #[error(
+        "`{text}` is not a device: {reason}; accepted forms: cpu, cpu:libtorch, intel-gpu, \
+         intel-gpu:N, gaudi, gaudi:N, gaudi:FIRST-LAST"
+    )]
+    InvalidSpec {
+        /// The text.
+        text: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// This build lacks the runtime of the device.
+    #[error(
+        "device `{spec}` needs feature `{feature}` of fastdraft-hw, which this build lacks; \
+         rebuild with `--features fastdraft-hw/{feature}`"
+    )]
+    FeatureMissing {
+        /// The device asked for.
+        spec: DeviceSpec,
+        /// The Cargo feature that brings its runtime.
+        feature: &'static str,
+    },
+    /// The machine has no such device.
+    #[error("device `{spec}` is absent: {probed}; {hint}")]
+    Absent {
+        /// The device asked for.
+        spec: DeviceSpec,
+        /// What was probed and what was found there.
+        probed: String,
+        /// How to make the device visible.
+        hint: String,
+    },
+    /// No runtime opens the device inside this process.
+    #[error("device `{spec}` cannot be opened in process: {reason}")]
+    NoRuntime {
+        /// The device asked for.
+        spec: DeviceSpec,
+        /// Why, and what to use instead.
+        reason: String,
+    },
+    /// A measurement could not run.
+    #[error("measuring {what} failed: {reason}")]
+    Measurement {
+        /// The quantity.
+        what: &'static str,
+        /// What the system said.
+        reason: String,
+    },
+    /// A number outside the range of its formula.
+    #[error("{name} = {value} is not {accepted}")]
+    OutOfRange {
+        /// The input.
+        name: &'static str,
+        /// Its value.
+        value: f64,
+        /// The values the formula takes.
+        accepted: &'static str,
+    },
+}

@@ -1,0 +1,111 @@
+//! From a device string to a Burn device.
+
+use burn::tensor::Device;
+
+use crate::error::HwError;
+use crate::spec::{CpuRuntime, DeviceSpec};
+
+#[cfg(feature = "wgpu")]
+mod intel;
+
+/// Opens the device that `spec` names, never another one.
+///
+/// # Errors
+///
+/// [`HwError::FeatureMissing`] when this build lacks the runtime, [`HwError::Absent`] when the
+/// machine lacks the device, [`HwError::NoRuntime`] for Gaudi, which Burn cannot drive.
+pub fn open(spec: &DeviceSpec) -> Result<Device, HwError> {
+    match *spec {
+        DeviceSpec::Cpu(CpuRuntime::Flex) => flex(*spec),
+        DeviceSpec::Cpu(CpuRuntime::LibTorch) => libtorch(*spec),
+        DeviceSpec::IntelGpu(index) => intel_gpu(*spec, index),
+        DeviceSpec::Gaudi(_) => Err(HwError::NoRuntime {
+            spec: *spec,
+            reason: "Burn has no HPU runtime; train on Gaudi through the torch worker \
+                     (PyTorch with device `hpu`), generate through an OpenAI-compatible endpoint \
+                     (vLLM on Gaudi)"
+                .to_owned(),
+        }),
+    }
+}
+
+#[cfg(feature = "flex")]
+fn flex(_spec: DeviceSpec) -> Result<Device, HwError> {
+    Ok(Device::flex())
+}
+
+#[cfg(not(feature = "flex"))]
+fn flex(spec: DeviceSpec) -> Result<Device, HwError> {
+    Err(HwError::FeatureMissing {
+        spec,
+        feature: "flex",
+    })
+}
+
+#[cfg(feature = "tch")]
+#[allow(deprecated)] // Burn 0.22 is the last release with libtorch, hence the version pin.
+fn libtorch(_spec: DeviceSpec) -> Result<Device, HwError> {
+    Ok(Device::libtorch())
+}
+
+#[cfg(not(feature = "tch"))]
+fn libtorch(spec: DeviceSpec) -> Result<Device, HwError> {
+    Err(HwError::FeatureMissing {
+        spec,
+        feature: "tch",
+    })
+}
+
+#[cfg(feature = "wgpu")]
+fn intel_gpu(spec: DeviceSpec, index: u32) -> Result<Device, HwError> {
+    intel::open(spec, index)
+}
+
+#[cfg(not(feature = "wgpu"))]
+fn intel_gpu(spec: DeviceSpec, _index: u32) -> Result<Device, HwError> {
+    Err(HwError::FeatureMissing {
+        spec,
+        feature: "wgpu",
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(feature = "flex")]
+    fn cpu_opens() {
+        assert!(!open(&DeviceSpec::default()).unwrap().is_autodiff());
+    }
+
+    #[test]
+    #[cfg(not(feature = "tch"))]
+    fn missing_feature_is_named() {
+        let error = open(&"cpu:libtorch".parse().unwrap()).unwrap_err();
+        assert!(
+            error.to_string().contains("--features fastdraft-hw/tch"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    #[cfg(not(feature = "wgpu"))]
+    fn intel_gpu_never_becomes_the_cpu() {
+        let error = open(&"intel-gpu:1".parse().unwrap()).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("`intel-gpu:1` needs feature `wgpu`"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn gaudi_says_what_to_use() {
+        let error = open(&"gaudi:0-7".parse().unwrap()).unwrap_err();
+        let message = error.to_string();
+        assert!(message.contains("no HPU runtime"), "{message}");
+        assert!(message.contains("torch worker") && message.contains("OpenAI-compatible"));
+    }
+}

@@ -1,0 +1,3 @@
+//! Making a draft.
+
+pub mod init;

@@ -1,0 +1,190 @@
+//! One decoder block.
+
+use super::{
+    attention::attend,
+    matrix::{Matrix, WeightFormat},
+    ops,
+    pass::Segment,
+    workspace::Workspace,
+};
+use crate::{config::DecoderConfig, error::ModelError, weights::Weights};
+
+#[derive(Debug)]
+pub(super) struct Layer {
+    input_norm: Vec<f32>,
+    post_norm: Vec<f32>,
+    qk_norm: Option<(Vec<f32>, Vec<f32>)>,
+    qkv: Matrix,
+    output: Matrix,
+    gate_up: Matrix,
+    down: Matrix,
+}
+
+impl Layer {
+    pub(super) fn load(
+        weights: &Weights,
+        config: &DecoderConfig,
+        index: usize,
+        format: WeightFormat,
+    ) -> Result<Self, ModelError> {
+        let name = |part: &str| format!("model.layers.{index}.{part}");
+        let hidden = config.hidden_size;
+        let (q, kv) = (
+            config.heads * config.head_dim,
+            config.kv_heads * config.head_dim,
+        );
+        let vector = |part: &str, n: usize| weights.get(&name(part), &[n]).map(|t| t.data.clone());
+        let fused = |parts: &[(&str, usize)], columns: usize, bias: bool| {
+            let mut data = Vec::new();
+            let mut biases = Vec::new();
+            for (part, rows) in parts {
+                let tensor = weights.get(&name(&format!("{part}.weight")), &[*rows, columns])?;
+                data.extend_from_slice(&tensor.data);
+                if bias {
+                    biases.extend(vector(&format!("{part}.bias"), *rows)?);
+                }
+            }
+            Ok::<_, ModelError>(Matrix::new(data, columns, bias.then_some(biases), format))
+        };
+        let qk_norm = if config.qk_norm {
+            Some((
+                vector("self_attn.q_norm.weight", config.head_dim)?,
+                vector("self_attn.k_norm.weight", config.head_dim)?,
+            ))
+        } else {
+            None
+        };
+        Ok(Self {
+            input_norm: vector("input_layernorm.weight", hidden)?,
+            post_norm: vector("post_attention_layernorm.weight", hidden)?,
+            qk_norm,
+            qkv: fused(
+                &[
+                    ("self_attn.q_proj", q),
+                    ("self_attn.k_proj", kv),
+                    ("self_attn.v_proj", kv),
+                ],
+                hidden,
+                config.qkv_bias,
+            )?,
+            output: fused(&[("self_attn.o_proj", hidden)], q, config.output_bias)?,
+            gate_up: fused(
+                &[
+                    ("mlp.gate_proj", config.intermediate_size),
+                    ("mlp.up_proj", config.intermediate_size),
+                ],
+                hidden,
+                config.mlp_bias,
+            )?,
+            down: fused(
+                &[("mlp.down_proj", hidden)],
+                config.intermediate_size,
+                config.mlp_bias,
+            )?,
+        })
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        [&self.qkv, &self.output, &self.gate_up, &self.down]
+            .iter()
+            .map(|m| m.bytes())
+            .sum()
+    }
+
+    /// Adds the block's contribution to `work.hidden` `[t, hidden]`, in place.
+    pub(super) fn forward(
+        &self,
+        config: &DecoderConfig,
+        index: usize,
+        segments: &mut [Segment<'_>],
+        work: &mut Workspace,
+    ) {
+        let dim = config.head_dim;
+        let (q, kv) = (config.heads * dim, config.kv_heads * dim);
+        let t = work.hidden.len() / config.hidden_size;
+        work.normed.resize(t * config.hidden_size, 0.0);
+        ops::rms_norm(
+            &work.hidden,
+            &self.input_norm,
+            config.norm_epsilon,
+            &mut work.normed,
+        );
+        work.qkv.resize(t * (q + 2 * kv), 0.0);
+        self.qkv
+            .apply(&work.normed, &mut work.qkv, &mut work.scratch);
+
+        let half = dim / 2;
+        for (i, row) in work.qkv.chunks_exact_mut(q + 2 * kv).enumerate() {
+            if let Some((q_norm, k_norm)) = &self.qk_norm {
+                for head in row[..q].chunks_exact_mut(dim) {
+                    ops::rms_norm_in_place(head, q_norm, config.norm_epsilon);
+                }
+                for head in row[q..q + kv].chunks_exact_mut(dim) {
+                    ops::rms_norm_in_place(head, k_norm, config.norm_epsilon);
+                }
+            }
+            let angles = i * half..(i + 1) * half;
+            ops::rotate(
+                &mut row[..q + kv],
+                &work.cos[angles.clone()],
+                &work.sin[angles],
+            );
+        }
+
+        work.attended.resize(t * q, 0.0);
+        let mut start = 0;
+        for segment in segments.iter_mut() {
+            let count = segment.tokens.len();
+            let position = segment.cache.len();
+            let rows = &work.qkv[start * (q + 2 * kv)..(start + count) * (q + 2 * kv)];
+            work.queries.resize(count * q, 0.0);
+            work.head_out.resize(count * q, 0.0);
+            for (i, row) in rows.chunks_exact(q + 2 * kv).enumerate() {
+                segment
+                    .cache
+                    .write(index, position + i, &row[q..q + kv], &row[q + kv..]);
+                for head in 0..config.heads {
+                    let to = (head * count + i) * dim;
+                    work.queries[to..to + dim].copy_from_slice(&row[head * dim..(head + 1) * dim]);
+                }
+            }
+            attend(
+                config,
+                segment.cache,
+                index,
+                position,
+                &work.queries,
+                &mut work.head_out,
+                &mut work.scores,
+            );
+            for i in 0..count {
+                let to = (start + i) * q;
+                for head in 0..config.heads {
+                    let from = (head * count + i) * dim;
+                    work.attended[to + head * dim..to + (head + 1) * dim]
+                        .copy_from_slice(&work.head_out[from..from + dim]);
+                }
+            }
+            start += count;
+        }
+
+        self.output
+            .apply(&work.attended, &mut work.normed, &mut work.scratch);
+        ops::add(&mut work.hidden, &work.normed);
+
+        ops::rms_norm(
+            &work.hidden,
+            &self.post_norm,
+            config.norm_epsilon,
+            &mut work.normed,
+        );
+        work.gate_up.resize(t * 2 * config.intermediate_size, 0.0);
+        self.gate_up
+            .apply(&work.normed, &mut work.gate_up, &mut work.scratch);
+        work.gated.resize(t * config.intermediate_size, 0.0);
+        ops::gated_silu(&work.gate_up, &mut work.gated, config.intermediate_size);
+        self.down
+            .apply(&work.gated, &mut work.normed, &mut work.scratch);
+        ops::add(&mut work.hidden, &work.normed);
+    }
+}

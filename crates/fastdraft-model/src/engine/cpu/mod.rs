@@ -1,0 +1,24 @@
+//! Decoding on a CPU: one stream over the weights for all tokens of a pass.
+//!
+//! The logits of a token do not depend on how many tokens share its pass, bit for bit, so greedy
+//! speculative output equals greedy plain output exactly.
+
+mod arch;
+mod attention;
+mod cache;
+mod layer;
+mod matrix;
+mod model;
+mod ops;
+mod pass;
+#[cfg(feature = "specdec")]
+mod specdec;
+mod workspace;
+
+pub use cache::KvCache;
+pub use matrix::WeightFormat;
+pub use model::CpuModel;
+pub use pass::Segment;
+#[cfg(feature = "specdec")]
+pub use specdec::CpuEngine;
+pub use workspace::Workspace;

@@ -1,0 +1,28 @@
+//! Buffers of a pass, kept between passes.
+
+/// Scratch memory of a pass. One for each thread that runs passes; after the largest pass no
+/// call allocates.
+#[derive(Debug, Default)]
+pub struct Workspace {
+    pub(super) hidden: Vec<f32>,
+    pub(super) normed: Vec<f32>,
+    pub(super) qkv: Vec<f32>,
+    pub(super) queries: Vec<f32>,
+    pub(super) head_out: Vec<f32>,
+    pub(super) attended: Vec<f32>,
+    pub(super) gate_up: Vec<f32>,
+    pub(super) gated: Vec<f32>,
+    pub(super) scores: Vec<f32>,
+    pub(super) scratch: Vec<f32>,
+    pub(super) cos: Vec<f32>,
+    pub(super) sin: Vec<f32>,
+    pub(super) selected: Vec<f32>,
+}
+
+impl Workspace {
+    /// Empty buffers.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+}

@@ -1,0 +1,3 @@
+//! [`Checkpoint`](crate::Checkpoint)s into model files.
+
+pub mod hf;

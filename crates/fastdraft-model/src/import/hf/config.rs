@@ -1,0 +1,212 @@
+//! `config.json` of the supported families.
+
+use std::path::Path;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{json, rope};
+use crate::{
+    config::{DecoderConfig, Family, RopeScaling},
+    error::ModelError,
+    import::limits,
+};
+
+#[derive(Debug, Deserialize)]
+struct Raw {
+    vocab_size: usize,
+    hidden_size: usize,
+    intermediate_size: usize,
+    num_hidden_layers: usize,
+    num_attention_heads: usize,
+    num_key_value_heads: Option<usize>,
+    head_dim: Option<usize>,
+    hidden_act: Option<String>,
+    rms_norm_eps: f64,
+    max_position_embeddings: usize,
+    tie_word_embeddings: Option<bool>,
+    attention_bias: Option<bool>,
+    qkv_bias: Option<bool>,
+    mlp_bias: Option<bool>,
+    /// Outer `None`: the key is absent, and the family's default holds.
+    #[serde(default, deserialize_with = "present")]
+    sliding_window: Option<Option<usize>>,
+    use_sliding_window: Option<bool>,
+    max_window_layers: Option<usize>,
+    layer_types: Option<Vec<String>>,
+    bos_token_id: Option<TokenIds>,
+    eos_token_id: Option<TokenIds>,
+    draft_vocab_size: Option<usize>,
+    quantization_config: Option<Value>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum TokenIds {
+    One(u32),
+    Many(Vec<u32>),
+}
+
+impl TokenIds {
+    fn into_vec(self) -> Vec<u32> {
+        match self {
+            Self::One(id) => vec![id],
+            Self::Many(ids) => ids,
+        }
+    }
+}
+
+fn present<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<usize>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+/// The configuration, and whether its head is trimmed.
+pub(super) fn read(path: &Path) -> Result<(DecoderConfig, bool), ModelError> {
+    // The type is looked at first, so that an unknown family is named whatever its other fields.
+    let value: Value = json::read(path, "config.json")?;
+    let family = family(path, value.get("model_type").and_then(Value::as_str))?;
+    let corrupt = |error: serde_json::Error| ModelError::Corrupt {
+        path: path.to_owned(),
+        format: "config.json",
+        reason: error.to_string(),
+    };
+    let raw = Raw::deserialize(&value).map_err(corrupt)?;
+    let rope = rope::convert(path, &rope::Raw::deserialize(&value).map_err(corrupt)?)?;
+    convert(path, family, raw, rope)
+}
+
+/// End tokens in `generation_config.json`.
+pub(super) fn generation_eos(path: &Path) -> Result<Vec<u32>, ModelError> {
+    #[derive(Deserialize)]
+    struct Generation {
+        eos_token_id: Option<TokenIds>,
+    }
+    let generation: Generation = json::read(path, "generation_config.json")?;
+    Ok(generation
+        .eos_token_id
+        .map(TokenIds::into_vec)
+        .unwrap_or_default())
+}
+
+fn family(path: &Path, model_type: Option<&str>) -> Result<Family, ModelError> {
+    match model_type {
+        Some("llama") => Ok(Family::Llama),
+        Some("mistral") => Ok(Family::Mistral),
+        Some("qwen2") => Ok(Family::Qwen2),
+        Some("qwen3") => Ok(Family::Qwen3),
+        Some("phi3") => Ok(Family::Phi3),
+        other => Err(unsupported(
+            path,
+            "model type",
+            other.unwrap_or("config.json names none").into(),
+        )),
+    }
+}
+
+fn convert(
+    path: &Path,
+    family: Family,
+    raw: Raw,
+    (rope_theta, rope_scaling): (f64, RopeScaling),
+) -> Result<(DecoderConfig, bool), ModelError> {
+    if let Some(act) = raw.hidden_act.as_deref()
+        && act != "silu"
+    {
+        return Err(unsupported(path, "activation", act.into()));
+    }
+    if let Some(quantization) = &raw.quantization_config {
+        let method = quantization.get("quant_method").unwrap_or(quantization);
+        return Err(unsupported(path, "quantization", method.to_string()));
+    }
+    let heads = raw.num_attention_heads;
+    let head_dim = match (raw.head_dim, family) {
+        (Some(head_dim), _) => head_dim,
+        // Qwen3's own default does not follow from its width.
+        (None, Family::Qwen3) => 128,
+        (None, _) if heads > 0 && raw.hidden_size.is_multiple_of(heads) => raw.hidden_size / heads,
+        (None, _) => {
+            return Err(limits::invalid(format!(
+                "a hidden size of {} does not divide into {heads} heads",
+                raw.hidden_size
+            )));
+        }
+    };
+    let attention_bias = raw.attention_bias.unwrap_or(false);
+    let (qkv_bias, output_bias) = match family {
+        Family::Llama | Family::Qwen3 => (attention_bias, attention_bias),
+        Family::Qwen2 => (raw.qkv_bias.unwrap_or(true), false),
+        Family::Mistral | Family::Phi3 => (false, false),
+    };
+    let config = DecoderConfig {
+        family,
+        vocabulary_size: raw.vocab_size,
+        head_size: raw.draft_vocab_size.unwrap_or(raw.vocab_size),
+        hidden_size: raw.hidden_size,
+        intermediate_size: raw.intermediate_size,
+        layers: raw.num_hidden_layers,
+        heads,
+        kv_heads: raw.num_key_value_heads.unwrap_or(heads),
+        head_dim,
+        norm_epsilon: raw.rms_norm_eps,
+        rope_theta,
+        rope_scaling,
+        context_length: raw.max_position_embeddings,
+        sliding_window: sliding_window(path, family, &raw)?,
+        tied: raw.tie_word_embeddings.unwrap_or(false),
+        qkv_bias,
+        output_bias,
+        mlp_bias: family == Family::Llama && raw.mlp_bias.unwrap_or(false),
+        qk_norm: family == Family::Qwen3,
+        bos_id: raw
+            .bos_token_id
+            .and_then(|ids| ids.into_vec().first().copied()),
+        eos_ids: raw.eos_token_id.map(TokenIds::into_vec).unwrap_or_default(),
+    };
+    Ok((config, raw.draft_vocab_size.is_some()))
+}
+
+/// The window of every layer; models that mix windows are refused.
+fn sliding_window(path: &Path, family: Family, raw: &Raw) -> Result<Option<usize>, ModelError> {
+    let window = match family {
+        Family::Llama => None,
+        Family::Mistral => raw.sliding_window.unwrap_or(Some(4096)),
+        Family::Phi3 => raw.sliding_window.flatten(),
+        Family::Qwen2 | Family::Qwen3 => raw
+            .sliding_window
+            .flatten()
+            .filter(|_| raw.use_sliding_window == Some(true)),
+    };
+    if window.is_none() {
+        return Ok(None);
+    }
+    let layers = raw.num_hidden_layers;
+    let sliding = match (&raw.layer_types, family) {
+        (Some(types), _) => types
+            .iter()
+            .filter(|kind| *kind == "sliding_attention")
+            .count(),
+        (None, Family::Qwen2 | Family::Qwen3) => {
+            layers.saturating_sub(raw.max_window_layers.unwrap_or(28))
+        }
+        (None, _) => layers,
+    };
+    match sliding {
+        0 => Ok(None),
+        count if count == layers => Ok(window),
+        count => Err(unsupported(
+            path,
+            "attention",
+            format!("sliding window in {count} of {layers} layers"),
+        )),
+    }
+}
+
+pub(super) fn unsupported(path: &Path, what: &'static str, value: String) -> ModelError {
+    ModelError::Unsupported {
+        path: path.to_owned(),
+        what,
+        value,
+    }
+}

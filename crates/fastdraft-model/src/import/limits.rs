@@ -1,0 +1,115 @@
+//! What a configuration must satisfy before anything is allocated for it.
+
+use crate::{
+    config::{DecoderConfig, RopeScaling},
+    error::ModelError,
+};
+
+/// Above every published model, and low enough that no product of two overflows.
+const MAX_WIDTH: usize = 1 << 24;
+const MAX_LAYERS: usize = 4096;
+const MAX_HEADS: usize = 1 << 14;
+const MAX_HEAD_DIM: usize = 1 << 14;
+const MAX_CONTEXT: usize = 1 << 31;
+
+pub(crate) fn check(config: &DecoderConfig) -> Result<(), ModelError> {
+    let sizes = [
+        ("vocabulary size", config.vocabulary_size, MAX_WIDTH),
+        ("head size", config.head_size, config.vocabulary_size),
+        ("hidden size", config.hidden_size, MAX_WIDTH),
+        ("intermediate size", config.intermediate_size, MAX_WIDTH),
+        ("number of layers", config.layers, MAX_LAYERS),
+        ("number of heads", config.heads, MAX_HEADS),
+        ("number of key-value heads", config.kv_heads, config.heads),
+        ("head dimension", config.head_dim, MAX_HEAD_DIM),
+        ("context length", config.context_length, MAX_CONTEXT),
+        (
+            "sliding window",
+            config.sliding_window.unwrap_or(1),
+            usize::MAX,
+        ),
+    ];
+    for (name, value, limit) in sizes {
+        if value == 0 || value > limit {
+            return Err(invalid(format!("{name} is {value}, must be 1 to {limit}")));
+        }
+    }
+    if !config.heads.is_multiple_of(config.kv_heads) {
+        return Err(invalid(format!(
+            "{} heads are not a multiple of {} key-value heads",
+            config.heads, config.kv_heads
+        )));
+    }
+    if !config.head_dim.is_multiple_of(2) {
+        return Err(invalid(format!(
+            "head dimension {} is odd",
+            config.head_dim
+        )));
+    }
+    if config.heads * config.head_dim > MAX_WIDTH {
+        return Err(invalid(format!(
+            "{} heads of {} are wider than {MAX_WIDTH}",
+            config.heads, config.head_dim
+        )));
+    }
+    if config.tied && config.head_size != config.vocabulary_size {
+        return Err(invalid(format!(
+            "a head of {} rows cannot be tied to an embedding of {}",
+            config.head_size, config.vocabulary_size
+        )));
+    }
+    positive("rope theta", config.rope_theta)?;
+    positive("norm epsilon", config.norm_epsilon)?;
+    rope_scaling(&config.rope_scaling)?;
+    for &id in config.bos_id.iter().chain(&config.eos_ids) {
+        if id as usize >= config.vocabulary_size {
+            return Err(ModelError::TokenOutOfRange {
+                id,
+                vocabulary_size: config.vocabulary_size,
+            });
+        }
+    }
+    Ok(())
+}
+
+fn rope_scaling(scaling: &RopeScaling) -> Result<(), ModelError> {
+    match *scaling {
+        RopeScaling::None => Ok(()),
+        RopeScaling::Linear { factor } => positive("rope factor", factor),
+        RopeScaling::Llama3 {
+            factor,
+            low_freq_factor,
+            high_freq_factor,
+            original_context,
+        } => {
+            positive("rope factor", factor)?;
+            positive("low_freq_factor", low_freq_factor)?;
+            positive("high_freq_factor", high_freq_factor)?;
+            if high_freq_factor <= low_freq_factor {
+                return Err(invalid(format!(
+                    "high_freq_factor {high_freq_factor} is not above low_freq_factor \
+                     {low_freq_factor}"
+                )));
+            }
+            if original_context == 0 || original_context > MAX_CONTEXT {
+                return Err(invalid(format!(
+                    "original context of {original_context} tokens"
+                )));
+            }
+            Ok(())
+        }
+    }
+}
+
+fn positive(name: &str, value: f64) -> Result<(), ModelError> {
+    if value.is_finite() && value > 0.0 {
+        return Ok(());
+    }
+    Err(invalid(format!(
+        "{name} is {value}, must be finite and above 0"
+    )))
+}
+
+pub(crate) fn invalid(reason: String) -> ModelError {
+    ModelError::InvalidConfig { reason }
+}

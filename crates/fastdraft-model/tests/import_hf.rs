@@ -1,0 +1,324 @@
+//! Hugging Face directories: written, read back, and refused when something is wrong.
+
+#![allow(clippy::unwrap_used)] // clippy.toml allows it in `#[test]` functions, not in their helpers.
+
+use std::{collections::HashMap, fs, path::Path};
+
+use fastdraft_model::{
+    Checkpoint, DecoderConfig, DraftVocabulary, Family, ModelError, RopeScaling, Weights, export,
+    import,
+};
+use safetensors::{Dtype, tensor::TensorView};
+
+const VOCABULARY: usize = 24;
+
+fn config(family: Family) -> DecoderConfig {
+    let mut config = DecoderConfig::llama(VOCABULARY, 16, 2);
+    config.family = family;
+    (config.heads, config.kv_heads, config.head_dim) = (4, 2, 4);
+    config.intermediate_size = 12;
+    config.context_length = 64;
+    config.bos_id = Some(1);
+    config.eos_ids = vec![2, 5];
+    config.qkv_bias = family == Family::Qwen2;
+    config.qk_norm = family == Family::Qwen3;
+    config
+}
+
+fn checkpoint(config: DecoderConfig) -> Checkpoint {
+    let (hidden, width) = (config.hidden_size, config.intermediate_size);
+    let (q, kv) = (
+        config.heads * config.head_dim,
+        config.kv_heads * config.head_dim,
+    );
+    let mut weights = Weights::new();
+    let mut seed = 0_u32;
+    let mut add = |name: String, shape: Vec<usize>| {
+        let data = (0..shape.iter().product::<usize>())
+            .map(|_| {
+                seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (seed >> 8) as f32 / 1e7 - 0.8
+            })
+            .collect();
+        weights.insert(name, shape, data);
+    };
+    add(
+        "model.embed_tokens.weight".into(),
+        vec![config.vocabulary_size, hidden],
+    );
+    add("model.norm.weight".into(), vec![hidden]);
+    if !config.tied {
+        add("lm_head.weight".into(), vec![config.head_size, hidden]);
+    }
+    for layer in 0..config.layers {
+        let name = |rest: &str| format!("model.layers.{layer}.{rest}");
+        for (part, out) in [("q", q), ("k", kv), ("v", kv)] {
+            add(
+                name(&format!("self_attn.{part}_proj.weight")),
+                vec![out, hidden],
+            );
+            if config.qkv_bias {
+                add(name(&format!("self_attn.{part}_proj.bias")), vec![out]);
+            }
+        }
+        add(name("self_attn.o_proj.weight"), vec![hidden, q]);
+        add(name("mlp.gate_proj.weight"), vec![width, hidden]);
+        add(name("mlp.up_proj.weight"), vec![width, hidden]);
+        add(name("mlp.down_proj.weight"), vec![hidden, width]);
+        add(name("input_layernorm.weight"), vec![hidden]);
+        add(name("post_attention_layernorm.weight"), vec![hidden]);
+        if config.output_bias {
+            add(name("self_attn.o_proj.bias"), vec![hidden]);
+        }
+        if config.qk_norm {
+            add(name("self_attn.q_norm.weight"), vec![config.head_dim]);
+            add(name("self_attn.k_norm.weight"), vec![config.head_dim]);
+        }
+    }
+    Checkpoint {
+        config,
+        weights,
+        draft_vocabulary: None,
+    }
+}
+
+fn trimmed() -> Checkpoint {
+    let mut config = config(Family::Llama);
+    config.head_size = 5;
+    let draft = DraftVocabulary::new(vec![0, 3, 4, 17, 23], VOCABULARY).unwrap();
+    Checkpoint {
+        draft_vocabulary: Some(draft),
+        ..checkpoint(config)
+    }
+}
+
+fn saved(checkpoint: &Checkpoint) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    export::hf::save(dir.path(), checkpoint).unwrap();
+    dir
+}
+
+type Stored = (Dtype, Vec<usize>, Vec<u8>);
+
+/// Rewrites the weights of a directory.
+fn edit(dir: &Path, change: impl FnOnce(&mut HashMap<String, Stored>)) {
+    let path = dir.join("model.safetensors");
+    let bytes = fs::read(&path).unwrap();
+    let mut tensors: HashMap<String, Stored> = safetensors::SafeTensors::deserialize(&bytes)
+        .unwrap()
+        .iter()
+        .map(|(name, view)| {
+            (
+                name.to_owned(),
+                (view.dtype(), view.shape().to_vec(), view.data().to_vec()),
+            )
+        })
+        .collect();
+    change(&mut tensors);
+    let views = tensors.iter().map(|(name, (dtype, shape, data))| {
+        (name, TensorView::new(*dtype, shape.clone(), data).unwrap())
+    });
+    fs::write(&path, safetensors::serialize(views, None).unwrap()).unwrap();
+}
+
+fn edit_config(dir: &Path, change: impl FnOnce(&mut serde_json::Value)) {
+    let path = dir.join("config.json");
+    let mut value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    change(&mut value);
+    fs::write(path, value.to_string()).unwrap();
+}
+
+#[test]
+fn every_family_reads_back_equal() {
+    for family in [
+        Family::Llama,
+        Family::Phi3,
+        Family::Qwen2,
+        Family::Qwen3,
+        Family::Mistral,
+    ] {
+        let mut plain = config(family);
+        if family != Family::Llama {
+            plain.sliding_window = Some(7);
+        }
+        let checkpoint = checkpoint(plain);
+        let dir = saved(&checkpoint);
+        assert_eq!(import::load(dir.path()).unwrap(), checkpoint, "{family:?}");
+        let mut names: Vec<_> = fs::read_dir(dir.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        names.sort();
+        assert_eq!(
+            names,
+            ["config.json", "generation_config.json", "model.safetensors"]
+        );
+    }
+}
+
+#[test]
+fn tied_scaled_and_biased_models_read_back_equal() {
+    let mut config = config(Family::Llama);
+    config.tied = true;
+    (config.qkv_bias, config.output_bias) = (true, true);
+    config.rope_scaling = RopeScaling::Llama3 {
+        factor: 8.0,
+        low_freq_factor: 1.0,
+        high_freq_factor: 4.0,
+        original_context: 32,
+    };
+    let checkpoint = checkpoint(config);
+    assert_eq!(
+        import::hf::load(saved(&checkpoint).path()).unwrap(),
+        checkpoint
+    );
+}
+
+#[test]
+fn a_trimmed_head_reads_back_equal() {
+    let checkpoint = trimmed();
+    let dir = saved(&checkpoint);
+    assert_eq!(import::hf::load(dir.path()).unwrap(), checkpoint);
+}
+
+#[test]
+fn contradicting_draft_maps_are_refused() {
+    let dir = saved(&trimmed());
+    edit(dir.path(), |tensors| {
+        tensors.get_mut("t2d").unwrap().2[3] = 0
+    });
+    let error = import::hf::load(dir.path()).unwrap_err();
+    assert!(error.to_string().contains("t2d[3] is 0"), "{error}");
+    edit(dir.path(), |tensors| {
+        tensors.get_mut("d2t").unwrap().2[..8].copy_from_slice(&i64::MIN.to_le_bytes());
+    });
+    let error = import::hf::load(dir.path()).unwrap_err();
+    assert!(error.to_string().contains("d2t[0]"), "{error}");
+}
+
+#[test]
+fn a_trimmed_head_needs_its_maps() {
+    let checkpoint = Checkpoint {
+        draft_vocabulary: None,
+        ..trimmed()
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let error = export::hf::save(dir.path(), &checkpoint).unwrap_err();
+    assert!(matches!(error, ModelError::InvalidConfig { .. }), "{error}");
+}
+
+#[test]
+fn wrong_tensors_are_named() {
+    let name = "model.layers.1.mlp.up_proj.weight";
+    let checkpoint = checkpoint(config(Family::Llama));
+    let missing = saved(&checkpoint);
+    edit(missing.path(), |tensors| drop(tensors.remove(name)));
+    let error = import::hf::load(missing.path()).unwrap_err();
+    assert!(matches!(&error, ModelError::MissingTensor { name: found } if found == name));
+
+    let extra = saved(&checkpoint);
+    edit(extra.path(), |tensors| {
+        tensors.insert(
+            "model.extra.weight".into(),
+            (Dtype::F32, vec![1], vec![0; 4]),
+        );
+        let buffer = "model.layers.0.self_attn.rotary_emb.inv_freq";
+        tensors.insert(buffer.into(), (Dtype::F32, vec![1], vec![0; 4]));
+    });
+    let error = import::hf::load(extra.path()).unwrap_err();
+    assert!(
+        matches!(&error, ModelError::UnexpectedTensor { name } if name == "model.extra.weight")
+    );
+    edit(extra.path(), |tensors| {
+        drop(tensors.remove("model.extra.weight"))
+    });
+    assert_eq!(import::hf::load(extra.path()).unwrap(), checkpoint);
+
+    let misshapen = saved(&checkpoint);
+    edit(misshapen.path(), |tensors| {
+        tensors.get_mut(name).unwrap().1 = vec![16, 12]
+    });
+    let error = import::hf::load(misshapen.path()).unwrap_err();
+    assert!(matches!(
+        error,
+        ModelError::ShapeMismatch { expected, found, .. }
+            if expected == [12, 16] && found == [16, 12]
+    ));
+}
+
+#[test]
+fn truncated_weights_are_corrupt() {
+    let dir = saved(&checkpoint(config(Family::Llama)));
+    let path = dir.path().join("model.safetensors");
+    let bytes = fs::read(&path).unwrap();
+    for len in [0, 4, 8, 40, bytes.len() / 2, bytes.len() - 1] {
+        fs::write(&path, &bytes[..len]).unwrap();
+        let error = import::hf::load(dir.path()).unwrap_err();
+        assert!(
+            matches!(error, ModelError::Corrupt { .. }),
+            "{len}: {error}"
+        );
+    }
+}
+
+#[test]
+fn unknown_settings_are_named() {
+    let checkpoint = checkpoint(config(Family::Llama));
+    let cases: [(&str, serde_json::Value, &str); 5] = [
+        ("model_type", "mamba".into(), "mamba"),
+        ("hidden_act", "gelu".into(), "gelu"),
+        (
+            "rope_scaling",
+            serde_json::json!({ "type": "longrope" }),
+            "longrope",
+        ),
+        (
+            "num_key_value_heads",
+            3.into(),
+            "4 heads are not a multiple of 3",
+        ),
+        ("num_hidden_layers", u64::MAX.into(), "number of layers"),
+    ];
+    for (key, value, expected) in cases {
+        let dir = saved(&checkpoint);
+        edit_config(dir.path(), |config| config[key] = value);
+        let error = import::hf::load(dir.path()).unwrap_err().to_string();
+        assert!(error.contains(expected), "{key}: {error}");
+    }
+}
+
+#[test]
+fn both_rope_spellings_read_equal() {
+    let checkpoint = checkpoint(config(Family::Llama));
+    let dir = saved(&checkpoint);
+    edit_config(dir.path(), |config| {
+        let config = config.as_object_mut().unwrap();
+        let theta = config.remove("rope_theta").unwrap();
+        config.remove("rope_scaling");
+        let parameters = serde_json::json!({ "rope_type": "default", "rope_theta": theta });
+        config.insert("rope_parameters".into(), parameters);
+    });
+    assert_eq!(import::hf::load(dir.path()).unwrap(), checkpoint);
+}
+
+#[test]
+fn shards_read_equal_and_stay_in_their_directory() {
+    let checkpoint = checkpoint(config(Family::Llama));
+    let dir = saved(&checkpoint);
+    let index = dir.path().join("model.safetensors.index.json");
+    let shard = dir.path().join("model-00001-of-00001.safetensors");
+    fs::rename(dir.path().join("model.safetensors"), shard).unwrap();
+    let write = |file: &str| {
+        let map: HashMap<&str, &str> = checkpoint
+            .weights
+            .iter()
+            .map(|(name, _)| (name, file))
+            .collect();
+        fs::write(&index, serde_json::json!({ "weight_map": map }).to_string()).unwrap();
+    };
+    write("model-00001-of-00001.safetensors");
+    assert_eq!(import::hf::load(dir.path()).unwrap(), checkpoint);
+    write("../model-00001-of-00001.safetensors");
+    let error = import::hf::load(dir.path()).unwrap_err();
+    assert!(error.to_string().contains("is not a file name"), "{error}");
+}

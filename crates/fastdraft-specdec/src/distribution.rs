@@ -1,0 +1,260 @@
+//! Sparse probability distributions over tokens.
+
+use alloc::vec::Vec;
+
+use crate::{DistributionError, TokenId};
+
+/// How far the sum of probabilities may be from 1.
+const SUM_TOLERANCE: f64 = 1e-6;
+
+/// A token and its logit or unnormalised weight.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry {
+    pub(crate) token: TokenId,
+    pub(crate) value: f64,
+}
+
+/// Work space of a transform, kept here so that a reused distribution allocates nothing.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Scratch {
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) tokens: Vec<TokenId>,
+}
+
+/// A probability distribution over tokens: the support in ascending token order.
+///
+/// Tokens outside the support have probability 0. A new distribution is empty and assigns
+/// probability 0 to everything; [`Transform::apply`](crate::Transform::apply) fills it.
+///
+/// ```
+/// use fastdraft_specdec::Distribution;
+/// let d = Distribution::from_parts(vec![2, 5], vec![0.25, 0.75])?;
+/// assert_eq!(d.probability(5), 0.75);
+/// assert_eq!(d.probability(3), 0.0);
+/// assert_eq!(d.sample(0.3), Some(5));
+/// # Ok::<(), fastdraft_specdec::DistributionError>(())
+/// ```
+#[derive(Debug, Default)]
+pub struct Distribution {
+    tokens: Vec<TokenId>,
+    probabilities: Vec<f64>,
+    scratch: Scratch,
+}
+
+impl Clone for Distribution {
+    fn clone(&self) -> Self {
+        Self {
+            tokens: self.tokens.clone(),
+            probabilities: self.probabilities.clone(),
+            scratch: Scratch::default(),
+        }
+    }
+
+    fn clone_from(&mut self, source: &Self) {
+        self.tokens.clone_from(&source.tokens);
+        self.probabilities.clone_from(&source.probabilities);
+    }
+}
+
+impl PartialEq for Distribution {
+    fn eq(&self, other: &Self) -> bool {
+        self.tokens == other.tokens && self.probabilities == other.probabilities
+    }
+}
+
+impl Distribution {
+    /// An empty distribution, ready to be filled.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The distribution that always gives `token`.
+    #[must_use]
+    pub fn one_hot(token: TokenId) -> Self {
+        let mut distribution = Self::new();
+        distribution.set_one_hot(token);
+        distribution
+    }
+
+    /// Makes `self` the distribution that always gives `token`, keeping its allocations.
+    pub fn set_one_hot(&mut self, token: TokenId) {
+        self.clear();
+        self.tokens.push(token);
+        self.probabilities.push(1.0);
+    }
+
+    /// Builds a distribution from `tokens` (strictly ascending) and their `probabilities`.
+    ///
+    /// # Errors
+    /// When the lengths differ, the tokens are not strictly ascending, a probability is not finite
+    /// or is negative, or the probabilities do not sum to 1 within 1e-6.
+    pub fn from_parts(
+        tokens: Vec<TokenId>,
+        probabilities: Vec<f64>,
+    ) -> Result<Self, DistributionError> {
+        let distribution = Self {
+            tokens,
+            probabilities,
+            scratch: Scratch::default(),
+        };
+        distribution.validate()?;
+        Ok(distribution)
+    }
+
+    /// Builds a distribution over tokens `0..probabilities.len()`.
+    ///
+    /// # Errors
+    /// As [`Distribution::from_parts`], and when there are more tokens than a [`TokenId`] can name.
+    pub fn dense(probabilities: Vec<f64>) -> Result<Self, DistributionError> {
+        let size = TokenId::try_from(probabilities.len()).map_err(|_| {
+            DistributionError::TooManyTokens {
+                tokens: probabilities.len(),
+            }
+        })?;
+        Self::from_parts((0..size).collect(), probabilities)
+    }
+
+    /// Checks the invariants that [`Distribution::from_parts`] lists.
+    ///
+    /// # Errors
+    /// The first invariant that does not hold.
+    pub fn validate(&self) -> Result<(), DistributionError> {
+        if self.tokens.len() != self.probabilities.len() {
+            return Err(DistributionError::LengthMismatch {
+                tokens: self.tokens.len(),
+                probabilities: self.probabilities.len(),
+            });
+        }
+        let mut previous = None;
+        let mut sum = 0.0;
+        for (&token, &probability) in self.tokens.iter().zip(&self.probabilities) {
+            if previous.is_some_and(|p| p >= token) {
+                return Err(DistributionError::NotAscending { token });
+            }
+            if !probability.is_finite() || probability < 0.0 {
+                return Err(DistributionError::InvalidProbability { token, probability });
+            }
+            previous = Some(token);
+            sum += probability;
+        }
+        if (sum - 1.0).abs() > SUM_TOLERANCE {
+            return Err(DistributionError::NotNormalised { sum });
+        }
+        Ok(())
+    }
+
+    /// Removes every token, keeping the allocations.
+    pub fn clear(&mut self) {
+        self.tokens.clear();
+        self.probabilities.clear();
+    }
+
+    /// Tokens of the support, strictly ascending.
+    #[must_use]
+    pub fn tokens(&self) -> &[TokenId] {
+        &self.tokens
+    }
+
+    /// Probabilities, one for each of [`Distribution::tokens`].
+    #[must_use]
+    pub fn probabilities(&self) -> &[f64] {
+        &self.probabilities
+    }
+
+    /// Number of tokens in the support.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Whether the support is empty, as it is before the distribution is filled.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.tokens.is_empty()
+    }
+
+    /// Probability of `token`, 0 outside the support.
+    #[must_use]
+    pub fn probability(&self, token: TokenId) -> f64 {
+        // Ascending tokens hold their own id at that index exactly when no smaller id is missing.
+        let dense = self.tokens.get(token as usize) == Some(&token);
+        let index = if dense {
+            Some(token as usize)
+        } else {
+            self.tokens.binary_search(&token).ok()
+        };
+        index
+            .and_then(|i| self.probabilities.get(i))
+            .copied()
+            .unwrap_or(0.0)
+    }
+
+    /// The most probable token, the lowest id among equals.
+    #[must_use]
+    pub fn argmax(&self) -> Option<TokenId> {
+        let mut best: Option<(TokenId, f64)> = None;
+        for (token, probability) in self.iter() {
+            if best.is_none_or(|(_, p)| probability > p) {
+                best = Some((token, probability));
+            }
+        }
+        best.map(|(token, _)| token)
+    }
+
+    /// The token at quantile `u` of the cumulative distribution in token order.
+    ///
+    /// `None` when the distribution is empty or `u` is outside `[0, 1)`. A token of probability 0 is
+    /// never returned.
+    #[must_use]
+    pub fn sample(&self, u: f64) -> Option<TokenId> {
+        if !(0.0..1.0).contains(&u) {
+            return None;
+        }
+        pick(u, self.iter())
+    }
+
+    /// Tokens with their probabilities in ascending token order.
+    pub fn iter(&self) -> impl Iterator<Item = (TokenId, f64)> + Clone + '_ {
+        self.tokens
+            .iter()
+            .copied()
+            .zip(self.probabilities.iter().copied())
+    }
+
+    pub(crate) fn take_scratch(&mut self) -> Scratch {
+        core::mem::take(&mut self.scratch)
+    }
+
+    pub(crate) fn put_scratch(&mut self, scratch: Scratch) {
+        self.scratch = scratch;
+    }
+
+    /// Fills `self` from positive weights in ascending token order.
+    pub(crate) fn set_weights(&mut self, entries: &[Entry]) {
+        self.clear();
+        let total: f64 = entries.iter().map(|e| e.value).sum();
+        self.tokens.extend(entries.iter().map(|e| e.token));
+        self.probabilities
+            .extend(entries.iter().map(|e| e.value / total));
+    }
+}
+
+/// First token whose cumulative weight exceeds `threshold`, else the last of positive weight.
+pub(crate) fn pick(
+    threshold: f64,
+    weights: impl Iterator<Item = (TokenId, f64)>,
+) -> Option<TokenId> {
+    let mut cumulative = 0.0;
+    let mut last = None;
+    for (token, weight) in weights {
+        if weight > 0.0 {
+            cumulative += weight;
+            last = Some(token);
+            if threshold < cumulative {
+                break;
+            }
+        }
+    }
+    last
+}

@@ -1,0 +1,41 @@
+#![doc = include_str!("../README.md")]
+#![cfg_attr(not(feature = "std"), no_std)]
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+extern crate alloc;
+
+mod distribution;
+mod draft;
+mod error;
+pub mod gamma;
+mod lookup;
+mod math;
+mod metrics;
+#[cfg(feature = "mock")]
+pub mod mock;
+mod sampler;
+mod session;
+mod stop;
+mod target;
+mod token;
+mod transform;
+mod truncation;
+mod uniform;
+mod verify;
+mod vocabulary;
+
+pub use distribution::Distribution;
+pub use draft::{Draft, NoDraft, Proposal};
+pub use error::{DistributionError, GenerateError, TransformError, VerifyError};
+pub use lookup::PromptLookup;
+pub use metrics::Metrics;
+pub use sampler::Sampler;
+pub use session::{Emitted, Generation, SessionConfig, StopReason, generate, generate_plain};
+pub use stop::Stop;
+pub use target::{LogitRows, Target};
+pub use token::TokenId;
+pub use transform::Transform;
+pub use uniform::{SeededUniform, Uniform};
+pub use verify::{Rule, Verdict, verify};
+pub use vocabulary::{Vocabulary, VocabularyVerdict, preflight};

@@ -1,0 +1,54 @@
+//! What can go wrong while a draft is trained or measured.
+
+use std::path::PathBuf;
+
+use fastdraft_data::DataError;
+use fastdraft_model::ModelError;
+
+/// Every error of this crate.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// A model could not be read, run or written.
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    /// A corpus, tokenizer or template is not usable.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// A file could not be read or written.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The draft was trained for another tokenizer.
+    #[error("the draft's vocabulary does not fit the target's: {reason}")]
+    Vocabulary {
+        /// What differs, and what to do.
+        reason: String,
+    },
+    /// The loss is not a number any more.
+    #[error("stage {stage}, step {step}: the loss is {loss}; lower the learning rate")]
+    Diverged {
+        /// Stage.
+        stage: String,
+        /// Step, from 0.
+        step: usize,
+        /// The loss.
+        loss: f32,
+    },
+    /// There is nothing to train or measure on.
+    #[error("{what} is empty")]
+    Empty {
+        /// What is empty.
+        what: String,
+    },
+    /// Speculative decoding failed.
+    #[error("decoding: {reason}")]
+    Decode {
+        /// What the decoder said.
+        reason: String,
+    },
+}

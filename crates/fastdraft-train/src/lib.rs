@@ -1,0 +1,14 @@
+#![doc = include_str!("../README.md")]
+
+pub mod error;
+pub mod evaluate;
+pub mod generate;
+pub mod loss;
+pub mod optim;
+pub mod progress;
+pub mod report;
+pub mod stage;
+pub mod target;
+
+pub use error::TrainError;
+pub use target::{DraftModel, TargetModel};

@@ -1,0 +1,56 @@
+//! Tables for a terminal and JSON for programs.
+
+use std::{fmt::Write, path::Path};
+
+use serde::Serialize;
+
+use crate::{error::TrainError, evaluate::TaskReport};
+
+/// A table of tasks, one a line.
+///
+/// ```
+/// use fastdraft_train::report::table;
+/// assert!(table(&[]).starts_with("task"));
+/// ```
+#[must_use]
+pub fn table(tasks: &[TaskReport]) -> String {
+    let mut out = format!(
+        "{:<14} {:>7} {:>6} {:>6} {:>6} {:>12} {:>12} {:>9}\n",
+        "task", "prompts", "AR", "τ", "MBSU", "plain tok/s", "spec. tok/s", "speed-up"
+    );
+    for t in tasks {
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            out,
+            "{:<14} {:>7} {:>6.3} {:>6.2} {:>6.2} {:>12.1} {:>12.1} {:>8.2}×",
+            t.task,
+            t.prompts,
+            t.acceptance_rate,
+            t.block_efficiency,
+            t.mbsu,
+            t.plain_tokens_per_s,
+            t.speculative_tokens_per_s,
+            t.speedup
+        );
+    }
+    out
+}
+
+/// Writes JSON in one rename, so that a reader never sees half a file.
+///
+/// # Errors
+/// [`TrainError::Io`] naming `path`.
+pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), TrainError> {
+    let io = |source: std::io::Error| TrainError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    let parent = path
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(parent).map_err(io)?;
+    serde_json::to_writer_pretty(&mut file, value).map_err(|e| io(e.into()))?;
+    file.persist(path).map_err(|e| io(e.error))?;
+    Ok(())
+}

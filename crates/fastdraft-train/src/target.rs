@@ -1,0 +1,228 @@
+//! A target and a draft with what they need to speak text.
+
+use std::{path::Path, sync::Arc};
+
+use fastdraft_data::{
+    chat::{ChatTemplate, Message},
+    tokenizer::{BpeVocabulary, Tokenizer},
+};
+use fastdraft_model::{
+    Checkpoint, DecoderConfig,
+    engine::cpu::{CpuEngine, CpuModel, WeightFormat},
+    export, import,
+};
+
+use crate::error::TrainError;
+
+/// A model with its tokenizer and chat template.
+pub struct TargetModel {
+    /// Weights in host memory, for a draft that starts from them.
+    pub checkpoint: Checkpoint,
+    /// The model, laid out for decoding.
+    pub model: Arc<CpuModel>,
+    /// Its tokenizer.
+    pub tokenizer: Tokenizer,
+    /// Its chat template, when it has one.
+    pub chat: Option<ChatTemplate>,
+}
+
+impl TargetModel {
+    /// Loads a GGUF file, or a Hugging Face directory with a tokenizer.json.
+    ///
+    /// # Errors
+    /// [`TrainError::Model`] or [`TrainError::Data`] naming the file and what is wrong with it.
+    pub fn load(path: &Path, format: WeightFormat) -> Result<Self, TrainError> {
+        let (tokenizer, template) = tokenizer(path)?;
+        let checkpoint = import::load(path)?;
+        if tokenizer.vocabulary_size() > checkpoint.config.vocabulary_size {
+            return Err(TrainError::Vocabulary {
+                reason: format!(
+                    "the tokenizer has {} tokens, the model {}; this is another model's tokenizer",
+                    tokenizer.vocabulary_size(),
+                    checkpoint.config.vocabulary_size
+                ),
+            });
+        }
+        let token = |id: Option<u32>| id.and_then(|id| tokenizer.token(id));
+        let config = &checkpoint.config;
+        let chat = match template {
+            Some(source) => Some(ChatTemplate::new(
+                &source,
+                token(config.bos_id).as_deref(),
+                token(config.eos_ids.first().copied()).as_deref(),
+            )?),
+            None => None,
+        };
+        let model = Arc::new(CpuModel::new(&checkpoint, format)?);
+        Ok(Self {
+            checkpoint,
+            model,
+            tokenizer,
+            chat,
+        })
+    }
+
+    /// Shape and constants.
+    #[must_use]
+    pub fn config(&self) -> &DecoderConfig {
+        &self.checkpoint.config
+    }
+
+    /// An engine with room for `capacity` tokens.
+    #[must_use]
+    pub fn engine(&self, capacity: usize) -> CpuEngine {
+        CpuEngine::new(
+            Arc::clone(&self.model),
+            capacity,
+            self.tokenizer.fingerprint(),
+        )
+    }
+
+    /// Token ids of a prompt: through the chat template as a user's turn, or `raw`.
+    ///
+    /// # Errors
+    /// [`TrainError::Data`] when the template rejects the prompt.
+    pub fn encode(&self, prompt: &str, raw: bool) -> Result<Vec<u32>, TrainError> {
+        match &self.chat {
+            Some(chat) if !raw => {
+                Ok(chat.encode(&self.tokenizer, &[Message::user(prompt)], true)?)
+            }
+            _ => Ok(self.tokenizer.encode(prompt, false)?),
+        }
+    }
+}
+
+/// Tokenizer and chat template beside a model.
+fn tokenizer(path: &Path) -> Result<(Tokenizer, Option<String>), TrainError> {
+    if path.is_dir() {
+        let template = chat_template(path);
+        return Ok((Tokenizer::from_file(path)?, template));
+    }
+    let gguf = import::gguf::GgufFile::open(path)?.tokenizer()?;
+    let vocabulary = BpeVocabulary {
+        tokens: gguf.tokens,
+        merges: gguf.merges,
+        token_types: gguf.token_types,
+        pre: gguf.pre,
+        bos_id: gguf.bos_id,
+        eos_id: gguf.eos_id,
+        unknown_id: gguf.unknown_id,
+        add_bos: gguf.add_bos,
+    };
+    Ok((Tokenizer::from_bpe(&vocabulary)?, gguf.chat_template))
+}
+
+/// The template of a Hugging Face directory: `chat_template.jinja`, or the key of that name in
+/// tokenizer_config.json.
+fn chat_template(dir: &Path) -> Option<String> {
+    if let Ok(text) = std::fs::read_to_string(dir.join("chat_template.jinja")) {
+        return Some(text);
+    }
+    let text = std::fs::read_to_string(dir.join("tokenizer_config.json")).ok()?;
+    let value: serde_json::Value = serde_json::from_str(&text).ok()?;
+    value.get("chat_template")?.as_str().map(str::to_owned)
+}
+
+/// A draft, checked against its target.
+pub struct DraftModel {
+    /// The model, laid out for decoding.
+    pub model: Arc<CpuModel>,
+    fingerprint: u64,
+}
+
+impl DraftModel {
+    /// Loads a draft directory or GGUF file and checks that it speaks the target's tokens.
+    ///
+    /// # Errors
+    /// [`TrainError::Vocabulary`] when sizes or tokens differ.
+    pub fn load(
+        path: &Path,
+        format: WeightFormat,
+        target: &TargetModel,
+    ) -> Result<Self, TrainError> {
+        let (tokenizer, _) = tokenizer(path)?;
+        if tokenizer.fingerprint() != target.tokenizer.fingerprint() {
+            return Err(TrainError::Vocabulary {
+                reason: format!(
+                    "{} has {} tokens with fingerprint {:016x}, the target {} with {:016x}; \
+                     train a draft for this target",
+                    path.display(),
+                    tokenizer.vocabulary_size(),
+                    tokenizer.fingerprint(),
+                    target.tokenizer.vocabulary_size(),
+                    target.tokenizer.fingerprint()
+                ),
+            });
+        }
+        Self::from_checkpoint(&import::load(path)?, format, target)
+    }
+
+    /// A draft that was trained for this target in this process.
+    ///
+    /// # Errors
+    /// [`TrainError::Vocabulary`] when the sizes differ.
+    pub fn from_checkpoint(
+        checkpoint: &Checkpoint,
+        format: WeightFormat,
+        target: &TargetModel,
+    ) -> Result<Self, TrainError> {
+        let (draft, wanted) = (
+            checkpoint.config.vocabulary_size,
+            target.config().vocabulary_size,
+        );
+        if draft != wanted {
+            return Err(TrainError::Vocabulary {
+                reason: format!("the draft has {draft} tokens, the target {wanted}"),
+            });
+        }
+        Ok(Self {
+            model: Arc::new(CpuModel::new(checkpoint, format)?),
+            fingerprint: target.tokenizer.fingerprint(),
+        })
+    }
+
+    /// An engine with room for `capacity` tokens.
+    #[must_use]
+    pub fn engine(&self, capacity: usize) -> CpuEngine {
+        CpuEngine::new(Arc::clone(&self.model), capacity, self.fingerprint)
+    }
+
+    /// Parameters a draft pass reads, as a fraction of the target's: the `c` of MBSU when passes
+    /// are memory bound.
+    #[must_use]
+    pub fn cost_ratio(&self, target: &TargetModel) -> f64 {
+        self.model.config().pass_parameters() as f64 / target.config().pass_parameters() as f64
+    }
+}
+
+/// Writes a draft as a Hugging Face directory with the target's tokenizer beside it. The
+/// directory appears whole or not at all.
+///
+/// # Errors
+/// [`TrainError::Io`] when `dir` cannot be written.
+pub fn save_draft(
+    dir: &Path,
+    checkpoint: &Checkpoint,
+    tokenizer: &Tokenizer,
+) -> Result<(), TrainError> {
+    let io = |source| TrainError::Io {
+        path: dir.to_owned(),
+        source,
+    };
+    let parent = dir
+        .parent()
+        .filter(|p| !p.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    std::fs::create_dir_all(parent).map_err(io)?;
+    let staging = tempfile::Builder::new()
+        .prefix(".draft")
+        .tempdir_in(parent)
+        .map_err(io)?;
+    export::hf::save(staging.path(), checkpoint)?;
+    tokenizer.save(&staging.path().join("tokenizer.json"))?;
+    if dir.exists() {
+        std::fs::remove_dir_all(dir).map_err(io)?;
+    }
+    let path = staging.keep();
+    std::fs::rename(&path, dir).map_err(io)
+}

@@ -1,0 +1,100 @@
+//! Acceptance and speed of a draft on prompts.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::Parser;
+use fastdraft_data::source::read_prompts;
+use fastdraft_examples::{Dtype, Outcome, draft, finish, target};
+use fastdraft_train::{
+    evaluate::{EvaluateConfig, TaskReport, evaluate, plain_speed},
+    progress::Progress,
+    report,
+};
+use serde::Serialize;
+
+/// Decodes prompts with and without a draft and reports every task.
+#[derive(Parser)]
+struct Args {
+    /// Path, or a known name.
+    #[arg(long, default_value = "smollm2-135m-instruct")]
+    target: String,
+    /// Draft directory or GGUF file.
+    #[arg(long)]
+    draft: String,
+    /// JSONL rows {"id", "task", "prompt"}.
+    #[arg(long)]
+    prompts: PathBuf,
+    /// Draft tokens a step.
+    #[arg(long, default_value_t = 3)]
+    gamma: usize,
+    /// 0 is greedy.
+    #[arg(long, default_value_t = 0.6)]
+    temperature: f64,
+    /// Longest continuation, in tokens.
+    #[arg(long, default_value_t = 64)]
+    max_new_tokens: usize,
+    /// Of the sampling.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Send prompts without chat template.
+    #[arg(long)]
+    raw: bool,
+    /// Weight format of both models.
+    #[arg(long, value_enum, default_value = "f32")]
+    dtype: Dtype,
+    /// Where to write the report.
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+#[derive(Serialize)]
+struct Report {
+    target: String,
+    draft: String,
+    gamma: usize,
+    temperature: f64,
+    tasks: Vec<TaskReport>,
+}
+
+fn main() -> ExitCode {
+    finish(run(Args::parse()))
+}
+
+fn run(args: Args) -> Outcome {
+    let prompts = read_prompts(&args.prompts)?;
+    let target_model = target(&args.target, args.dtype)?;
+    let draft_model = draft(&args.draft, args.dtype, &target_model)?;
+    let config = EvaluateConfig {
+        gamma: args.gamma,
+        temperature: args.temperature,
+        max_new_tokens: args.max_new_tokens,
+        seed: args.seed,
+        raw_tasks: Vec::new(),
+        raw: args.raw,
+    };
+    let mut progress = Progress::start("plain");
+    let plain = plain_speed(&target_model, &prompts, &config, &mut progress)?;
+    progress.finish("done");
+    let mut progress = Progress::start("speculative");
+    let tasks = evaluate(
+        &target_model,
+        &draft_model,
+        &prompts,
+        &plain,
+        &config,
+        &mut progress,
+    )?;
+    progress.finish("done");
+    print!("{}", report::table(&tasks));
+    if let Some(path) = &args.json {
+        let report = Report {
+            target: args.target,
+            draft: args.draft,
+            gamma: args.gamma,
+            temperature: args.temperature,
+            tasks,
+        };
+        report::write_json(path, &report)?;
+    }
+    Ok(())
+}

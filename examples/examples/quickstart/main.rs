@@ -1,0 +1,239 @@
+//! A draft for a real model in ten minutes: pre-train, continue on code, align, measure.
+
+mod data;
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::Parser;
+use data::Data;
+use fastdraft_examples::{Dtype, Outcome, duration, finish, target, writable};
+use fastdraft_hw::{DeviceSpec, open};
+use fastdraft_model::{DraftVocabulary, draft::init, engine::cpu::WeightFormat};
+use fastdraft_train::{
+    DraftModel, TargetModel, TrainError,
+    evaluate::{EvaluateConfig, PlainSpeed, TaskReport, evaluate, plain_speed},
+    generate::{GenerateConfig, generate_answers},
+    optim::schedule::Schedule,
+    progress::Progress,
+    report,
+    stage::{Budget, StageConfig, StageReport, Trainer},
+    target::save_draft,
+};
+use serde::Serialize;
+
+/// Shares of the budget: PT, CP, answers of the target, FT. The rest is evaluation.
+const SHARES: [f64; 4] = [0.20, 0.20, 0.20, 0.22];
+const SEQUENCE: usize = 128;
+const BATCH: usize = 8;
+const DRAFT_VOCABULARY: usize = 8192;
+
+/// Trains a small draft for a target and measures it.
+#[derive(Parser)]
+struct Args {
+    /// Path, or a known name.
+    #[arg(long, default_value = "smollm2-135m-instruct")]
+    target: String,
+    /// Time for training, answers and evaluation.
+    #[arg(long, default_value = "10m", value_parser = duration)]
+    budget: Duration,
+    /// Of data order and sampling.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Where the draft and the report go.
+    #[arg(long, default_value = "out")]
+    out: PathBuf,
+    /// Weight format for decoding, target and draft.
+    #[arg(long, value_enum, default_value = "bf16")]
+    dtype: Dtype,
+    /// Draft tokens a step.
+    #[arg(long, default_value_t = 3)]
+    gamma: usize,
+}
+
+#[derive(Serialize)]
+struct Report {
+    target: String,
+    draft: PathBuf,
+    gamma: usize,
+    temperature: f64,
+    draft_parameters_per_pass: usize,
+    target_parameters_per_pass: usize,
+    answers: usize,
+    answer_tokens: usize,
+    stages: Vec<StageResult>,
+    tasks: Vec<TaskReport>,
+}
+
+#[derive(Serialize)]
+struct StageResult {
+    training: StageReport,
+    tasks: Vec<TaskReport>,
+}
+
+struct Measure<'a> {
+    target: &'a TargetModel,
+    data: &'a Data,
+    config: EvaluateConfig,
+    plain: PlainSpeed,
+    format: WeightFormat,
+}
+
+impl Measure<'_> {
+    fn stage(&self, trainer: &Trainer, training: StageReport) -> Result<StageResult, TrainError> {
+        let checkpoint = trainer.checkpoint()?;
+        let draft = DraftModel::from_checkpoint(&checkpoint, self.format, self.target)?;
+        let mut progress = Progress::start(&format!("evaluate {}", training.stage));
+        let tasks = evaluate(
+            self.target,
+            &draft,
+            &self.data.evaluation,
+            &self.plain,
+            &self.config,
+            &mut progress,
+        )?;
+        progress.finish("done");
+        println!(
+            "\nafter {}: {} tokens, loss {:.3} → {:.3}\n{}",
+            training.stage,
+            training.tokens,
+            training.first_loss,
+            training.last_loss,
+            report::table(&tasks)
+        );
+        Ok(StageResult { training, tasks })
+    }
+}
+
+fn main() -> ExitCode {
+    finish(run(&Args::parse()))
+}
+
+fn run(args: &Args) -> Outcome {
+    writable(&args.out)?;
+    let device = open(&DeviceSpec::default())?;
+    let target = target(&args.target, args.dtype)?;
+    let seconds = args.budget.as_secs_f64();
+    let share = |i: usize| Budget::Time(Duration::from_secs_f64(seconds * SHARES[i]));
+
+    let mut progress = Progress::start("tokenize");
+    let data = Data::load(
+        &target,
+        SEQUENCE,
+        args.seed,
+        (seconds / 75.0) as usize,
+        &mut progress,
+    )?;
+    progress.finish(&format!(
+        "{} text rows, {} code rows",
+        data.text.rows(),
+        data.code.rows()
+    ));
+
+    let size = target.config().vocabulary_size;
+    let kept = DraftVocabulary::new(data.frequent(DRAFT_VOCABULARY, &target), size)?;
+    let last = target.config().layers.saturating_sub(1);
+    let mut blocks = vec![0, 1.min(last), last];
+    blocks.dedup();
+    let first = init::from_target(&target.checkpoint, &blocks, Some(kept))?;
+    let mut trainer = Trainer::new(&first, &device, true)?;
+
+    let config = EvaluateConfig {
+        gamma: args.gamma,
+        temperature: 0.6,
+        max_new_tokens: 48,
+        seed: args.seed,
+        raw_tasks: vec!["code".into(), "stories".into()],
+        raw: false,
+    };
+    let mut progress = Progress::start("plain decoding");
+    let plain = plain_speed(&target, &data.evaluation, &config, &mut progress)?;
+    progress.finish("done");
+    let measure = Measure {
+        target: &target,
+        data: &data,
+        config,
+        plain,
+        format: args.dtype.into(),
+    };
+    let stage = |name: &str, budget: Budget, peak: f64, order: u64| StageConfig {
+        name: name.into(),
+        budget,
+        schedule: Schedule::cosine(peak),
+        batch: BATCH,
+        clip: 1.0,
+        seed: args.seed.wrapping_add(order),
+    };
+    let mut stages = Vec::new();
+
+    let mut progress = Progress::start("PT  text");
+    let done = trainer.run(
+        &stage("PT", share(0), 6e-4, 1),
+        &[(&data.text, 1)],
+        &mut progress,
+    )?;
+    progress.finish(&format!("loss {:.3}", done.last_loss));
+    stages.push(measure.stage(&trainer, done)?);
+
+    let mut progress = Progress::start("CP  code + text");
+    let mixture = [(&data.code, 2), (&data.text, 1)];
+    let done = trainer.run(&stage("CP", share(1), 6e-4, 2), &mixture, &mut progress)?;
+    progress.finish(&format!("loss {:.3}", done.last_loss));
+    stages.push(measure.stage(&trainer, done)?);
+
+    let mut progress = Progress::start("answers of the target");
+    let answers = generate_answers(
+        &target,
+        &data.questions,
+        &GenerateConfig {
+            temperatures: vec![0.6, 0.8, 0.0, 1.0],
+            max_new_tokens: 96,
+            batch: 32,
+            limit: Some(Duration::from_secs_f64(seconds * SHARES[2])),
+            seed: args.seed,
+        },
+        &mut progress,
+    )?;
+    let answer_tokens: usize = answers.iter().map(|a| a.answer_ids.len()).sum();
+    progress.finish(&format!(
+        "{} answers, {answer_tokens} tokens",
+        answers.len()
+    ));
+
+    let aligned = data::pack_answers(&answers, SEQUENCE, &target)?;
+    let mut progress = Progress::start("FT  answers");
+    let done = trainer.run(
+        &stage("FT", share(3), 3e-4, 3),
+        &[(&aligned, 1)],
+        &mut progress,
+    )?;
+    progress.finish(&format!("loss {:.3}", done.last_loss));
+    stages.push(measure.stage(&trainer, done)?);
+
+    let checkpoint = trainer.checkpoint()?;
+    let draft = args.out.join("draft");
+    save_draft(&draft, &checkpoint, &target.tokenizer)?;
+    let report = Report {
+        target: args.target.clone(),
+        draft: draft.clone(),
+        gamma: args.gamma,
+        temperature: measure.config.temperature,
+        draft_parameters_per_pass: checkpoint.config.pass_parameters(),
+        target_parameters_per_pass: target.config().pass_parameters(),
+        answers: answers.len(),
+        answer_tokens,
+        tasks: stages.last().map(|s| s.tasks.clone()).unwrap_or_default(),
+        stages,
+    };
+    report::write_json(&args.out.join("report.json"), &report)?;
+    println!(
+        "draft: {}\nreport: {}",
+        draft.display(),
+        args.out.join("report.json").display()
+    );
+    println!(
+        "try: cargo run --release --example generate -- --model {} --draft {} --prompt \"…\"",
+        args.target,
+        draft.display()
+    );
+    Ok(())
+}

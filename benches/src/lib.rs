@@ -1,1 +1,1 @@
-//! fastdraft-benches
+//! Benchmarks of the workspace. Each prints a ratio against a peer measured in the same run.

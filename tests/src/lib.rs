@@ -36,7 +36,10 @@ pub fn model_directories() -> Vec<PathBuf> {
 pub fn smollm2() -> PathBuf {
     let spec = std::env::var("FASTDRAFT_SMOLLM2").unwrap_or("smollm2-135m-instruct".into());
     // The hub serves unquantised weights, the references are for the quantised file.
-    let options = SourceOptions { hub: false, ..SourceOptions::default() };
+    let options = SourceOptions {
+        hub: false,
+        ..SourceOptions::default()
+    };
     match source::resolve(&spec, &options) {
         Ok(path) => path,
         Err(error) => panic!("{error}\nset FASTDRAFT_SMOLLM2 to the GGUF file"),

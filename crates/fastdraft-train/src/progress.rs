@@ -67,16 +67,13 @@ impl Progress {
         }
         self.printed = Some(Instant::now());
         let elapsed = self.started.elapsed().as_secs_f64();
-        let eta = if done > 0.0 {
-            elapsed / done - elapsed
+        // An estimate from the first steps would be wild.
+        let eta = if done > 0.01 {
+            format!("eta {:.0} s", elapsed / done - elapsed)
         } else {
-            0.0
+            "eta -".to_owned()
         };
-        eprintln!(
-            "{:<22} {:>3.0}%  eta {eta:.0} s  {message}",
-            self.name,
-            done * 100.0
-        );
+        eprintln!("{:<22} {:>3.0}%  {eta}  {message}", self.name, done * 100.0);
     }
 
     /// The work is over; the last line stays.

@@ -219,7 +219,7 @@ pub fn save_draft(
         .tempdir_in(parent)
         .map_err(io)?;
     export::hf::save(staging.path(), checkpoint)?;
-    tokenizer.save(&staging.path().join("tokenizer.json"))?;
+    tokenizer.save(staging.path().join("tokenizer.json"))?;
     if dir.exists() {
         std::fs::remove_dir_all(dir).map_err(io)?;
     }

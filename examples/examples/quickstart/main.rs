@@ -22,9 +22,11 @@ use fastdraft_train::{
 use serde::Serialize;
 
 /// Shares of the budget: PT, CP, answers of the target, FT. The rest is evaluation.
-const SHARES: [f64; 4] = [0.20, 0.20, 0.20, 0.22];
+const SHARES: [f64; 4] = [0.18, 0.18, 0.17, 0.18];
+/// Budget that pays for one evaluation prompt of each task.
+const SECONDS_PER_PROMPT: f64 = 100.0;
 const SEQUENCE: usize = 128;
-const BATCH: usize = 8;
+const BATCH: usize = 2;
 const DRAFT_VOCABULARY: usize = 8192;
 
 /// Trains a small draft for a target and measures it.
@@ -120,7 +122,7 @@ fn run(args: &Args) -> Outcome {
         &target,
         SEQUENCE,
         args.seed,
-        (seconds / 75.0) as usize,
+        (seconds / SECONDS_PER_PROMPT) as usize,
         &mut progress,
     )?;
     progress.finish(&format!(
@@ -167,7 +169,7 @@ fn run(args: &Args) -> Outcome {
 
     let mut progress = Progress::start("PT  text");
     let done = trainer.run(
-        &stage("PT", share(0), 6e-4, 1),
+        &stage("PT", share(0), 1e-3, 1),
         &[(&data.text, 1)],
         &mut progress,
     )?;
@@ -176,7 +178,7 @@ fn run(args: &Args) -> Outcome {
 
     let mut progress = Progress::start("CP  code + text");
     let mixture = [(&data.code, 2), (&data.text, 1)];
-    let done = trainer.run(&stage("CP", share(1), 6e-4, 2), &mixture, &mut progress)?;
+    let done = trainer.run(&stage("CP", share(1), 1e-3, 2), &mixture, &mut progress)?;
     progress.finish(&format!("loss {:.3}", done.last_loss));
     stages.push(measure.stage(&trainer, done)?);
 
@@ -202,7 +204,7 @@ fn run(args: &Args) -> Outcome {
     let aligned = data::pack_answers(&answers, SEQUENCE, &target)?;
     let mut progress = Progress::start("FT  answers");
     let done = trainer.run(
-        &stage("FT", share(3), 3e-4, 3),
+        &stage("FT", share(3), 5e-4, 3),
         &[(&aligned, 1)],
         &mut progress,
     )?;

@@ -12,6 +12,9 @@ use crate::config::DecoderConfig;
 /// Multiply-adds below which one thread does all heads.
 const PARALLEL_WORK: usize = 64 * 1024;
 
+/// Index of a head; its queries, its output, its scratch.
+type HeadWork<'a> = (usize, ((&'a [f32], &'a mut [f32]), &'a mut [f32]));
+
 /// Attention of `t` tokens of one sequence whose keys are already in `cache`.
 ///
 /// `queries` and `out` are `[heads, t, head_dim]`; the first token sits at `position`.
@@ -33,7 +36,7 @@ pub(super) fn attend(
     // One head's raw scores `[span, t]`, then one row of probabilities `[span]`.
     let per_head = span * (t + 1);
     scores.resize(config.heads * per_head, 0.0);
-    let head = |(head, ((q, out), scores)): (usize, ((&[f32], &mut [f32]), &mut [f32]))| {
+    let head = |(head, ((q, out), scores)): HeadWork<'_>| {
         let (keys, values) = cache.read(layer, head / group, first, end);
         let (raw, row) = scores.split_at_mut(span * t);
         f32::multiply(keys, q, raw, dim, t);

@@ -1,4 +1,6 @@
 //! AVX2 and FMA.
+// Constant bounds over two arrays at once: the form that keeps tiles in registers.
+#![allow(clippy::needless_range_loop)]
 
 use std::arch::x86_64::{
     __m256, _mm_loadu_si128, _mm256_castsi256_ps, _mm256_cvtepu16_epi32, _mm256_fmadd_ps,

@@ -6,7 +6,7 @@ use fastdraft_data::source::Prompt;
 use fastdraft_specdec::{
     Generation, Metrics, SessionConfig, Stop, Transform, generate, generate_plain,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     error::TrainError,
@@ -58,7 +58,7 @@ pub struct PlainSpeed {
 }
 
 /// One row of the report. Speeds count prompt processing.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct TaskReport {
     /// The task.
     pub task: String,

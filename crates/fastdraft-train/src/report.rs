@@ -36,6 +36,36 @@ pub fn table(tasks: &[TaskReport]) -> String {
     out
 }
 
+/// The same table in Markdown.
+///
+/// ```
+/// use fastdraft_train::report::markdown;
+/// assert!(markdown(&[]).starts_with("| task |"));
+/// ```
+#[must_use]
+pub fn markdown(tasks: &[TaskReport]) -> String {
+    let mut out = String::from(
+        "| task | prompts | AR | τ | MBSU | plain tok/s | speculative tok/s | speed-up |\n\
+         |---|---:|---:|---:|---:|---:|---:|---:|\n",
+    );
+    for t in tasks {
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            out,
+            "| {} | {} | {:.3} | {:.2} | {:.2} | {:.1} | {:.1} | {:.2}× |",
+            t.task,
+            t.prompts,
+            t.acceptance_rate,
+            t.block_efficiency,
+            t.mbsu,
+            t.plain_tokens_per_s,
+            t.speculative_tokens_per_s,
+            t.speedup
+        );
+    }
+    out
+}
+
 /// Writes JSON in one rename, so that a reader never sees half a file.
 ///
 /// # Errors

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use fastdraft_data::answers::Answer;
 use fastdraft_model::engine::cpu::{KvCache, Segment, Workspace};
 use fastdraft_specdec::{Distribution, Sampler, SeededUniform, Transform};
+use rayon::prelude::*;
 
 use crate::{error::TrainError, progress::Progress, target::TargetModel};
 
@@ -37,6 +38,7 @@ pub struct GenerateConfig {
     pub seed: u64,
 }
 
+/// A sequence the target is writing.
 struct Running {
     question: usize,
     cache: KvCache,
@@ -45,6 +47,23 @@ struct Running {
     answer: Vec<u32>,
     transform: Transform,
     rng: SeededUniform,
+    distribution: Distribution,
+}
+
+impl Running {
+    /// Samples the next token from its logits.
+    fn take(&mut self, logits: &[f32]) -> Result<(), TrainError> {
+        let token = Sampler::new(&self.transform, &mut self.rng)
+            .sample(logits, &self.history, &mut self.distribution)
+            .map_err(|error| TrainError::Decode {
+                reason: error.to_string(),
+            })?;
+        self.answer.push(token);
+        self.history.push(token);
+        self.pending.clear();
+        self.pending.push(token);
+        Ok(())
+    }
 }
 
 /// Answers of the target, in the order they end. Every question is asked at most once; with a
@@ -67,7 +86,6 @@ pub fn generate_answers(
     let eos = &target.config().eos_ids;
     let start = Instant::now();
     let (mut work, mut logits) = (Workspace::new(), Vec::new());
-    let mut distribution = Distribution::default();
     let mut waiting = 0;
     let mut running: Vec<Running> = Vec::new();
     let mut answers = Vec::new();
@@ -93,18 +111,11 @@ pub fn generate_answers(
             .model
             .forward(&mut segments, &mut work, &mut logits)?;
         let vocabulary = target.config().vocabulary_size;
-        for (run, row) in running.iter_mut().zip(logits.chunks_exact(vocabulary)) {
-            let token = Sampler::new(&run.transform, &mut run.rng)
-                .sample(row, &run.history, &mut distribution)
-                .map_err(|error| TrainError::Decode {
-                    reason: error.to_string(),
-                })?;
-            run.answer.push(token);
-            run.history.push(token);
-            run.pending.clear();
-            run.pending.push(token);
-            produced += 1;
-        }
+        running
+            .par_iter_mut()
+            .zip(logits.par_chunks_exact(vocabulary))
+            .try_for_each(|(run, row)| run.take(row))?;
+        produced += running.len();
         let mut at = 0;
         while at < running.len() {
             let run = &running[at];
@@ -150,6 +161,7 @@ fn begin(
         answer: Vec::with_capacity(config.max_new_tokens),
         transform: Transform::temperature(temperature),
         rng: SeededUniform::new(config.seed.wrapping_add(index as u64)),
+        distribution: Distribution::default(),
     }
 }
 

@@ -2,11 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::{
-    arch::{self, Weight},
-    cache::KvCache,
-    ops,
-};
+use super::{arch, cache::KvCache, ops};
 use crate::config::DecoderConfig;
 
 /// Multiply-adds below which one thread does all heads.
@@ -39,7 +35,7 @@ pub(super) fn attend(
     let head = |(head, ((q, out), scores)): HeadWork<'_>| {
         let (keys, values) = cache.read(layer, head / group, first, end);
         let (raw, row) = scores.split_at_mut(span * t);
-        f32::multiply(keys, q, raw, dim, t);
+        arch::dot_rows(keys, q, raw, dim, t);
         let scale = 1.0 / (dim as f32).sqrt();
         for (i, out) in out.chunks_exact_mut(dim).enumerate() {
             let from = window_start(config, position + i) - first;

@@ -44,7 +44,7 @@ impl Layer {
                     biases.extend(vector(&format!("{part}.bias"), *rows)?);
                 }
             }
-            Ok::<_, ModelError>(Matrix::new(data, columns, bias.then_some(biases), format))
+            Ok::<_, ModelError>(Matrix::new(&data, columns, bias.then_some(biases), format))
         };
         let qk_norm = if config.qk_norm {
             Some((

@@ -3,7 +3,10 @@
 use half::bf16;
 use rayon::prelude::*;
 
-use super::arch::Weight;
+use super::arch::{
+    Weight,
+    packed::{GROUP, Packed},
+};
 
 /// How an engine keeps its weights. Activations are float32 in every format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -18,17 +21,25 @@ pub enum WeightFormat {
 
 #[derive(Debug)]
 enum Data {
-    F32(Vec<f32>),
-    Bf16(Vec<bf16>),
+    F32(Packed<f32>),
+    Bf16(Packed<bf16>),
 }
 
-/// `[rows, columns]`, row-major, with an optional bias `[rows]`.
+/// `[rows, columns]` with an optional bias `[rows]`.
 #[derive(Debug)]
 pub(super) struct Matrix {
     data: Data,
     rows: usize,
     columns: usize,
+    padded: usize,
     bias: Option<Vec<f32>>,
+}
+
+/// Buffers of a product.
+#[derive(Debug, Default)]
+pub(super) struct Scratch {
+    x: Vec<f32>,
+    y: Vec<f32>,
 }
 
 /// Below this many weights a product costs less than waking a second thread.
@@ -37,20 +48,28 @@ const BLOCKS_PER_THREAD: usize = 3;
 
 impl Matrix {
     pub(super) fn new(
-        data: Vec<f32>,
+        data: &[f32],
         columns: usize,
         bias: Option<Vec<f32>>,
         format: WeightFormat,
     ) -> Self {
-        let rows = data.len() / columns;
-        let data = match format {
-            WeightFormat::F32 => Data::F32(data),
-            WeightFormat::Bf16 => Data::Bf16(data.into_iter().map(bf16::from_f32).collect()),
+        let (data, rows, padded) = match format {
+            WeightFormat::F32 => {
+                let packed = Packed::new(data, columns);
+                let shape = (packed.rows(), packed.padded_columns());
+                (Data::F32(packed), shape.0, shape.1)
+            }
+            WeightFormat::Bf16 => {
+                let packed = Packed::new(data, columns);
+                let shape = (packed.rows(), packed.padded_columns());
+                (Data::Bf16(packed), shape.0, shape.1)
+            }
         };
         Self {
             data,
             rows,
             columns,
+            padded,
             bias,
         }
     }
@@ -61,30 +80,39 @@ impl Matrix {
 
     pub(super) fn bytes(&self) -> usize {
         match &self.data {
-            Data::F32(data) => data.len() * 4,
-            Data::Bf16(data) => data.len() * 2,
+            Data::F32(packed) => packed.bytes(),
+            Data::Bf16(packed) => packed.bytes(),
         }
     }
 
     /// Copies row `index` into `out`: `[columns]`.
     pub(super) fn read_row(&self, index: usize, out: &mut [f32]) {
-        let range = index * self.columns..(index + 1) * self.columns;
         match &self.data {
-            Data::F32(data) => out.copy_from_slice(&data[range]),
-            Data::Bf16(data) => {
-                for (slot, value) in out.iter_mut().zip(&data[range]) {
-                    *slot = value.to_f32();
-                }
-            }
+            Data::F32(packed) => packed.read_row(index, out),
+            Data::Bf16(packed) => packed.read_row(index, out),
         }
     }
 
-    /// `y = x · Wᵀ + b`: x `[t, columns]`, y `[t, rows]`; `scratch` is reused between calls.
-    pub(super) fn apply(&self, x: &[f32], y: &mut [f32], scratch: &mut Vec<f32>) {
+    /// `y = x · Wᵀ + b`: x `[t, columns]`, y `[t, rows]`.
+    pub(super) fn apply(&self, x: &[f32], y: &mut [f32], scratch: &mut Scratch) {
         let t = x.len() / self.columns;
+        let Scratch { x: wide, y: turned } = scratch;
+        let x = if self.padded == self.columns {
+            x
+        } else {
+            wide.clear();
+            wide.resize(t * self.padded, 0.0);
+            for (to, from) in wide
+                .chunks_exact_mut(self.padded)
+                .zip(x.chunks_exact(self.columns))
+            {
+                to[..self.columns].copy_from_slice(from);
+            }
+            wide.as_slice()
+        };
         match &self.data {
-            Data::F32(data) => self.product(data, x, t, y, scratch),
-            Data::Bf16(data) => self.product(data, x, t, y, scratch),
+            Data::F32(packed) => product(packed, x, t, y, turned),
+            Data::Bf16(packed) => product(packed, x, t, y, turned),
         }
         if let Some(bias) = &self.bias {
             for row in y.chunks_exact_mut(self.rows) {
@@ -94,38 +122,32 @@ impl Matrix {
             }
         }
     }
-
-    fn product<W: Weight>(
-        &self,
-        w: &[W],
-        x: &[f32],
-        t: usize,
-        y: &mut [f32],
-        scratch: &mut Vec<f32>,
-    ) {
-        if t == 1 {
-            stream(w, x, y, self.columns, 1);
-            return;
-        }
-        scratch.resize(self.rows * t, 0.0);
-        stream(w, x, scratch, self.columns, t);
-        transpose(scratch, y, self.rows, t);
-    }
 }
 
-fn stream<W: Weight>(w: &[W], x: &[f32], y: &mut [f32], k: usize, t: usize) {
-    let threads = rayon::current_num_threads();
-    if threads < 2 || w.len() < PARALLEL_WEIGHTS {
-        W::multiply(w, x, y, k, t);
+fn product<W: Weight>(w: &Packed<W>, x: &[f32], t: usize, y: &mut [f32], turned: &mut Vec<f32>) {
+    if t == 1 {
+        stream(w, x, y, 1);
         return;
     }
-    let rows = w.len() / k;
-    let block = rows
-        .div_ceil(threads * BLOCKS_PER_THREAD)
-        .next_multiple_of(4);
-    y.par_chunks_mut(block * t)
-        .zip(w.par_chunks(block * k))
-        .for_each(|(y, w)| W::multiply(w, x, y, k, t));
+    turned.resize(w.rows() * t, 0.0);
+    stream(w, x, turned, t);
+    transpose(turned, y, w.rows(), t);
+}
+
+fn stream<W: Weight>(w: &Packed<W>, x: &[f32], y: &mut [f32], t: usize) {
+    let threads = rayon::current_num_threads();
+    let groups = w.groups();
+    if threads < 2 || w.rows() * w.columns() < PARALLEL_WEIGHTS {
+        W::multiply(w, 0..groups, x, y, t);
+        return;
+    }
+    let block = groups.div_ceil(threads * BLOCKS_PER_THREAD);
+    y.par_chunks_mut(block * GROUP * t)
+        .enumerate()
+        .for_each(|(i, y)| {
+            let start = i * block;
+            W::multiply(w, start..(start + block).min(groups), x, y, t);
+        });
 }
 
 /// `[rows, t]` to `[t, rows]`.
@@ -147,7 +169,7 @@ mod tests {
 
     #[test]
     fn a_large_product_in_parallel_equals_a_plain_one() {
-        let (rows, columns, t) = (301, 200, 5);
+        let (rows, columns, t) = (301, 201, 5);
         let w: Vec<f32> = (0..rows * columns)
             .map(|i| ((i * 37) % 101) as f32 - 50.0)
             .collect();
@@ -155,9 +177,9 @@ mod tests {
             .map(|i| ((i * 53) % 97) as f32 / 97.0)
             .collect();
         let bias: Vec<f32> = (0..rows).map(|i| i as f32).collect();
-        let matrix = Matrix::new(w.clone(), columns, Some(bias.clone()), WeightFormat::F32);
+        let matrix = Matrix::new(&w, columns, Some(bias.clone()), WeightFormat::F32);
         let mut y = vec![0.0; t * rows];
-        matrix.apply(&x, &mut y, &mut Vec::new());
+        matrix.apply(&x, &mut y, &mut Scratch::default());
         for i in 0..t {
             for r in 0..rows {
                 let exact: f64 = (0..columns)

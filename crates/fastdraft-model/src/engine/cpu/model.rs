@@ -51,10 +51,10 @@ impl CpuModel {
             None
         } else {
             let head = weights.get("lm_head.weight", &[config.head_size, hidden])?;
-            Some(Matrix::new(head.data.clone(), hidden, None, format))
+            Some(Matrix::new(&head.data, hidden, None, format))
         };
         Ok(Self {
-            embedding: Matrix::new(embedding.data.clone(), hidden, None, format),
+            embedding: Matrix::new(&embedding.data, hidden, None, format),
             layers: (0..config.layers)
                 .map(|index| Layer::load(weights, config, index, format))
                 .collect::<Result<_, _>>()?,

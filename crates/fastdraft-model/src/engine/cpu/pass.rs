@@ -29,6 +29,12 @@ impl CpuModel {
         logits: &mut Vec<f32>,
     ) -> Result<(), ModelError> {
         self.check(segments)?;
+        // From inside the pool a product costs no wake-up of this thread.
+        rayon::scope(|_| self.run(segments, work, logits));
+        Ok(())
+    }
+
+    fn run(&self, segments: &mut [Segment<'_>], work: &mut Workspace, logits: &mut Vec<f32>) {
         let config = &self.config;
         let hidden = config.hidden_size;
         let total: usize = segments.iter().map(|s| s.tokens.len()).sum();
@@ -78,7 +84,6 @@ impl CpuModel {
             self.head()
                 .apply(&work.normed[..outputs * hidden], logits, &mut work.scratch);
         }
-        Ok(())
     }
 
     fn check(&self, segments: &[Segment<'_>]) -> Result<(), ModelError> {

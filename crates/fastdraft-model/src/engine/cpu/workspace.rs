@@ -1,5 +1,7 @@
 //! Buffers of a pass, kept between passes.
 
+use super::matrix::Scratch;
+
 /// Scratch memory of a pass. One for each thread that runs passes; after the largest pass no
 /// call allocates.
 #[derive(Debug, Default)]
@@ -13,7 +15,7 @@ pub struct Workspace {
     pub(super) gate_up: Vec<f32>,
     pub(super) gated: Vec<f32>,
     pub(super) scores: Vec<f32>,
-    pub(super) scratch: Vec<f32>,
+    pub(super) scratch: Scratch,
     pub(super) cos: Vec<f32>,
     pub(super) sin: Vec<f32>,
     pub(super) selected: Vec<f32>,

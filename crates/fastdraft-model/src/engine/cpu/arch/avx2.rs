@@ -2,129 +2,222 @@
 // Constant bounds over two arrays at once: the form that keeps tiles in registers.
 #![allow(clippy::needless_range_loop)]
 
-use std::arch::x86_64::{
-    __m256, _mm_loadu_si128, _mm256_castsi256_ps, _mm256_cvtepu16_epi32, _mm256_fmadd_ps,
-    _mm256_loadu_ps, _mm256_set1_ps, _mm256_setzero_ps, _mm256_slli_epi32, _mm256_storeu_ps,
+use std::{
+    arch::x86_64::{
+        __m256, _MM_HINT_T0, _mm_prefetch, _mm256_and_si256, _mm256_castsi256_ps, _mm256_fmadd_ps,
+        _mm256_load_ps, _mm256_load_si256, _mm256_loadu_ps, _mm256_set1_epi32, _mm256_set1_ps,
+        _mm256_setzero_ps, _mm256_slli_epi32, _mm256_storeu_ps,
+    },
+    ops::Range,
 };
 
 use half::bf16;
 
-use super::{LANES, Weight, scalar};
+use super::{
+    LANES,
+    packed::{Element, GROUP, Packed, STEP, TILE_TOKENS},
+    scalar,
+};
 
-/// Rows a tile holds, and the most tokens: 12 accumulators leave registers for four weights.
-const ROWS: usize = 4;
-const TOKENS: usize = 3;
+/// Bytes between a load and the line fetched for later.
+const AHEAD: usize = 1536;
+/// Packed bytes whose second reading, by the next tokens, still comes from the L2 cache.
+const BLOCK_BYTES: usize = 128 * 1024;
 
-trait Load: Weight {
+trait Load: Element {
+    /// The sixteen columns of one row and step, in order.
+    ///
     /// # Safety
-    /// AVX2 must be there and eight elements readable at `at`.
-    unsafe fn load(at: *const Self) -> __m256;
+    /// AVX2 must be there and sixteen elements readable at `at`, which is 32-byte aligned.
+    unsafe fn load(at: *const Self) -> [__m256; 2];
 }
 
 impl Load for f32 {
     #[inline(always)]
-    unsafe fn load(at: *const Self) -> __m256 {
+    unsafe fn load(at: *const Self) -> [__m256; 2] {
         // SAFETY: the caller's promise.
-        unsafe { _mm256_loadu_ps(at) }
+        unsafe { [_mm256_load_ps(at), _mm256_load_ps(at.add(LANES))] }
     }
 }
 
 impl Load for bf16 {
     #[inline(always)]
-    unsafe fn load(at: *const Self) -> __m256 {
+    unsafe fn load(at: *const Self) -> [__m256; 2] {
         // SAFETY: the caller's promise; bfloat16 is the upper half of a float32.
         unsafe {
-            let halves = _mm_loadu_si128(at.cast());
-            _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(halves)))
+            let pairs = _mm256_load_si256(at.cast());
+            let upper = _mm256_set1_epi32(0xFFFF_0000_u32 as i32);
+            [
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(pairs)),
+                _mm256_castsi256_ps(_mm256_and_si256(pairs, upper)),
+            ]
         }
     }
 }
 
 /// # Safety
-/// AVX2 and FMA must be there; `w` is `[n, k]`, `x` is `[t, k]`, `y` is `[n, t]`.
+/// AVX2 and FMA must be there and the extents be those `check` asks for.
 #[target_feature(enable = "avx2,fma")]
-pub(super) unsafe fn multiply_f32(w: &[f32], x: &[f32], y: &mut [f32], k: usize, t: usize) {
+pub(super) unsafe fn multiply_f32(
+    w: &Packed<f32>,
+    groups: Range<usize>,
+    x: &[f32],
+    y: &mut [f32],
+    t: usize,
+) {
     // SAFETY: the caller's promise.
-    unsafe { multiply(w, x, y, k, t) }
+    unsafe { multiply(w, groups, x, y, t) }
 }
 
 /// # Safety
-/// AVX2 and FMA must be there; `w` is `[n, k]`, `x` is `[t, k]`, `y` is `[n, t]`.
+/// AVX2 and FMA must be there and the extents be those `check` asks for.
 #[target_feature(enable = "avx2,fma")]
-pub(super) unsafe fn multiply_bf16(w: &[bf16], x: &[f32], y: &mut [f32], k: usize, t: usize) {
+pub(super) unsafe fn multiply_bf16(
+    w: &Packed<bf16>,
+    groups: Range<usize>,
+    x: &[f32],
+    y: &mut [f32],
+    t: usize,
+) {
     // SAFETY: the caller's promise.
-    unsafe { multiply(w, x, y, k, t) }
+    unsafe { multiply(w, groups, x, y, t) }
 }
 
 #[inline(always)]
-unsafe fn multiply<W: Load>(w: &[W], x: &[f32], y: &mut [f32], k: usize, t: usize) {
-    let n = w.len() / k;
-    let mut row = 0;
-    while row < n {
-        let rows = ROWS.min(n - row);
+unsafe fn multiply<W: Load>(
+    w: &Packed<W>,
+    groups: Range<usize>,
+    x: &[f32],
+    y: &mut [f32],
+    t: usize,
+) {
+    let k = w.padded_columns();
+    let first_row = groups.start * GROUP;
+    let block = (BLOCK_BYTES / (w.group_len() * size_of::<W>())).max(1);
+    let mut start = groups.start;
+    while start < groups.end {
+        let end = (start + block).min(groups.end);
         let mut token = 0;
         while token < t {
-            let tokens = TOKENS.min(t - token);
-            // SAFETY: `row + rows <= n` and `token + tokens <= t` keep every access inside.
-            unsafe {
-                let (a, b) = (w.as_ptr().add(row * k), x.as_ptr().add(token * k));
-                let c = y.as_mut_ptr().add(row * t + token);
-                match (rows, tokens) {
-                    (4, 3) => tile::<W, 4, 3>(a, b, c, k, t),
-                    (4, 2) => tile::<W, 4, 2>(a, b, c, k, t),
-                    (4, _) => tile::<W, 4, 1>(a, b, c, k, t),
-                    _ => {
-                        for r in 0..rows {
-                            for i in 0..tokens {
-                                tile::<W, 1, 1>(a.add(r * k), b.add(i * k), c.add(r * t + i), k, t);
-                            }
-                        }
+            let tokens = TILE_TOKENS.min(t - token);
+            for group in start..end {
+                let row = group * GROUP;
+                let rows = GROUP.min(w.rows() - row);
+                let a = w.group(group);
+                // SAFETY: `token + tokens <= t`, and rows past the last are not written.
+                unsafe {
+                    let b = x.as_ptr().add(token * k);
+                    let c = y.as_mut_ptr().add((row - first_row) * t + token);
+                    match tokens {
+                        4 => tile::<W, 4>(a, b, c, k, t, rows),
+                        3 => tile::<W, 3>(a, b, c, k, t, rows),
+                        2 => tile::<W, 2>(a, b, c, k, t, rows),
+                        _ => tile::<W, 1>(a, b, c, k, t, rows),
                     }
                 }
             }
             token += tokens;
         }
-        row += rows;
+        start = end;
     }
 }
 
 /// # Safety
-/// `w` is `[R, k]`, `x` is `[T, k]`, `y` has row stride `t` with `R` rows of `T`.
+/// `w` is a packed group of `k` columns, `x` is `[T, k]`, `y` has row stride `t` and `rows` rows
+/// of at least `T`.
 #[inline(always)]
-unsafe fn tile<W: Load, const R: usize, const T: usize>(
+unsafe fn tile<W: Load, const T: usize>(
     w: *const W,
     x: *const f32,
     y: *mut f32,
     k: usize,
     t: usize,
+    rows: usize,
 ) {
-    // SAFETY: every offset stays below the extents the caller promised.
+    // SAFETY: every offset stays below the extents the caller promised; prefetching never faults.
     unsafe {
-        let mut sums = [[_mm256_setzero_ps(); T]; R];
-        let vectors = k / LANES;
-        for step in 0..vectors {
-            let at = step * LANES;
-            let mut tokens = [_mm256_setzero_ps(); T];
-            for i in 0..T {
-                tokens[i] = _mm256_loadu_ps(x.add(i * k + at));
+        let mut sums = [[_mm256_setzero_ps(); T]; GROUP];
+        for step in 0..k / STEP {
+            let at = w.add(step * GROUP * STEP);
+            let ahead = at.cast::<i8>().wrapping_add(AHEAD);
+            let bytes = GROUP * STEP * size_of::<W>();
+            _mm_prefetch::<_MM_HINT_T0>(ahead);
+            _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(64));
+            if bytes > 128 {
+                _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(128));
             }
-            for r in 0..R {
-                let weight = W::load(w.add(r * k + at));
+            let weights: [[__m256; 2]; GROUP] = [
+                W::load(at),
+                W::load(at.add(STEP)),
+                W::load(at.add(2 * STEP)),
+            ];
+            for half in 0..2 {
                 for i in 0..T {
-                    sums[r][i] = _mm256_fmadd_ps(weight, tokens[i], sums[r][i]);
+                    let token = _mm256_loadu_ps(x.add(i * k + step * STEP + half * LANES));
+                    for r in 0..GROUP {
+                        sums[r][i] = _mm256_fmadd_ps(weights[r][half], token, sums[r][i]);
+                    }
                 }
             }
         }
-        for r in 0..R {
+        for r in 0..rows {
             for i in 0..T {
                 let mut lanes = [0.0f32; LANES];
                 _mm256_storeu_ps(lanes.as_mut_ptr(), sums[r][i]);
-                let mut sum = scalar::sum_lanes(lanes);
-                for j in vectors * LANES..k {
-                    sum = (*w.add(r * k + j)).to_f32().mul_add(*x.add(i * k + j), sum);
-                }
-                *y.add(r * t + i) = sum;
+                *y.add(r * t + i) = scalar::sum_lanes(lanes);
             }
+        }
+    }
+}
+
+/// # Safety
+/// AVX2 and FMA must be there; `w` is `[n, k]`, `x` is `[t, k]`, `y` is `[n, t]`.
+#[target_feature(enable = "avx2,fma")]
+pub(super) unsafe fn dot_rows(w: &[f32], x: &[f32], y: &mut [f32], k: usize, t: usize) {
+    let n = w.len() / k;
+    let mut row = 0;
+    while row < n {
+        // SAFETY: `row + R <= n` and `token < t`, so every access is inside.
+        unsafe {
+            let a = w.as_ptr().add(row * k);
+            let rows = if n - row >= 4 { 4 } else { 1 };
+            for token in 0..t {
+                let b = x.as_ptr().add(token * k);
+                let c = y.as_mut_ptr().add(row * t + token);
+                if rows == 4 {
+                    dots::<4>(a, b, c, k, t);
+                } else {
+                    dots::<1>(a, b, c, k, t);
+                }
+            }
+            row += rows;
+        }
+    }
+}
+
+/// # Safety
+/// `w` is `[R, k]`, `x` is `[k]`, `y` has stride `t` and `R` values.
+#[inline(always)]
+unsafe fn dots<const R: usize>(w: *const f32, x: *const f32, y: *mut f32, k: usize, t: usize) {
+    // SAFETY: every offset stays below the extents the caller promised.
+    unsafe {
+        let mut sums = [_mm256_setzero_ps(); R];
+        let vectors = k / LANES;
+        for step in 0..vectors {
+            let token = _mm256_loadu_ps(x.add(step * LANES));
+            for r in 0..R {
+                let weight = _mm256_loadu_ps(w.add(r * k + step * LANES));
+                sums[r] = _mm256_fmadd_ps(weight, token, sums[r]);
+            }
+        }
+        for r in 0..R {
+            let mut lanes = [0.0f32; LANES];
+            _mm256_storeu_ps(lanes.as_mut_ptr(), sums[r]);
+            let mut sum = scalar::sum_lanes(lanes);
+            for j in vectors * LANES..k {
+                sum = (*w.add(r * k + j)).mul_add(*x.add(j), sum);
+            }
+            *y.add(r * t) = sum;
         }
     }
 }

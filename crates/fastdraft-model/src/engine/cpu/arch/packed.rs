@@ -1,0 +1,154 @@
+//! Weights in the order the kernels stream them.
+
+use half::bf16;
+
+/// Rows of a group: with four tokens, 12 accumulators, three weights and one token fill the
+/// sixteen vector registers of AVX2.
+pub(crate) const GROUP: usize = 3;
+/// Columns of a step; a bfloat16 vector holds two runs of eight.
+pub(crate) const STEP: usize = 16;
+/// Most tokens of a tile.
+pub(crate) const TILE_TOKENS: usize = 4;
+
+/// A cache line, so that no vector load crosses one.
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+struct Line<E>([E; 32]);
+
+/// `[rows, columns]` as groups of three rows, each group as steps of sixteen columns, each step
+/// as the sixteen columns of every row: one sequential stream. Missing rows and columns are zero.
+#[derive(Debug)]
+pub(crate) struct Packed<E> {
+    lines: Vec<Line<E>>,
+    rows: usize,
+    columns: usize,
+}
+
+/// An element that can be packed.
+pub(crate) trait Element: Copy + Send + Sync + Default + 'static {
+    /// Where column `column` of a step lies.
+    fn place(column: usize) -> usize;
+    fn from_f32(value: f32) -> Self;
+    fn to_f32(self) -> f32;
+}
+
+impl Element for f32 {
+    fn place(column: usize) -> usize {
+        column
+    }
+    fn from_f32(value: f32) -> Self {
+        value
+    }
+    fn to_f32(self) -> f32 {
+        self
+    }
+}
+
+impl Element for bf16 {
+    /// Columns `i` and `i + 8` share 32 bits: a shift gives the first, a mask the second.
+    fn place(column: usize) -> usize {
+        (column % 8) * 2 + column / 8
+    }
+    fn from_f32(value: f32) -> Self {
+        Self::from_f32(value)
+    }
+    fn to_f32(self) -> f32 {
+        self.to_f32()
+    }
+}
+
+impl<E: Element> Packed<E> {
+    pub(crate) fn new(data: &[f32], columns: usize) -> Self {
+        let rows = data.len() / columns;
+        let mut packed = Self {
+            lines: Vec::new(),
+            rows,
+            columns,
+        };
+        let elements = rows.div_ceil(GROUP) * packed.group_len();
+        packed
+            .lines
+            .resize(elements.div_ceil(32), Line([E::default(); 32]));
+        for (r, row) in data.chunks_exact(columns).enumerate() {
+            for (c, value) in row.iter().enumerate() {
+                let at = packed.index(r, c);
+                packed.lines[at / 32].0[at % 32] = E::from_f32(*value);
+            }
+        }
+        packed
+    }
+
+    pub(crate) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub(crate) fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Columns rounded up to whole steps.
+    pub(crate) fn padded_columns(&self) -> usize {
+        self.columns.next_multiple_of(STEP)
+    }
+
+    pub(crate) fn groups(&self) -> usize {
+        self.rows.div_ceil(GROUP)
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.groups() * self.group_len() * size_of::<E>()
+    }
+
+    /// Elements of a group.
+    pub(crate) fn group_len(&self) -> usize {
+        GROUP * self.padded_columns()
+    }
+
+    /// The first element of a group.
+    pub(super) fn group(&self, index: usize) -> *const E {
+        assert!(index < self.groups(), "group {index} of {}", self.groups());
+        self.lines
+            .as_ptr()
+            .cast::<E>()
+            .wrapping_add(index * self.group_len())
+    }
+
+    fn index(&self, row: usize, column: usize) -> usize {
+        (row / GROUP) * self.group_len()
+            + ((column / STEP) * GROUP + row % GROUP) * STEP
+            + E::place(column % STEP)
+    }
+
+    pub(crate) fn get(&self, row: usize, column: usize) -> f32 {
+        let at = self.index(row, column);
+        self.lines[at / 32].0[at % 32].to_f32()
+    }
+
+    pub(crate) fn read_row(&self, row: usize, out: &mut [f32]) {
+        for (column, slot) in out.iter_mut().enumerate() {
+            *slot = self.get(row, column);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_weight_is_found_again() {
+        let (rows, columns) = (7, 37);
+        let data: Vec<f32> = (0..rows * columns).map(|i| i as f32).collect();
+        let packed = Packed::<f32>::new(&data, columns);
+        let half = Packed::<bf16>::new(&data, columns);
+        let mut row = vec![0.0; columns];
+        for r in 0..rows {
+            packed.read_row(r, &mut row);
+            assert_eq!(row, data[r * columns..(r + 1) * columns]);
+            half.read_row(r, &mut row);
+            for (value, exact) in row.iter().zip(&data[r * columns..]) {
+                assert_eq!(*value, bf16::from_f32(*exact).to_f32());
+            }
+        }
+    }
+}

@@ -128,12 +128,85 @@ pub enum DataError {
         /// What is wrong.
         reason: &'static str,
     },
+    /// A rank is not one of a run's workers.
+    #[error("rank {rank} is not below the world size {world}")]
+    Rank {
+        /// The rank given.
+        rank: usize,
+        /// The number of workers given.
+        world: usize,
+    },
+    /// A file is no shard, or its header contradicts itself.
+    #[error("{path}: not a usable shard: {reason}")]
+    ShardFormat {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, with the values found.
+        reason: String,
+    },
+    /// A shard is shorter or longer than its header says.
+    #[error("{path}: the shard should be {expected} bytes long and is {found}")]
+    ShardLength {
+        /// The file.
+        path: PathBuf,
+        /// Length by the header.
+        expected: u64,
+        /// Length of the file.
+        found: u64,
+    },
+    /// Bytes of a shard have changed since it was written.
+    #[error("{path}: {part} has checksum {found:08x}, not {expected:08x}: the file is damaged")]
+    ShardDamaged {
+        /// The file.
+        path: PathBuf,
+        /// The header or the block.
+        part: String,
+        /// Checksum stored in the file.
+        expected: u64,
+        /// Checksum of its bytes.
+        found: u64,
+    },
+    /// A shard was made with another vocabulary.
+    #[error("{path}: made with vocabulary {found:016x}, but {expected:016x} is in use")]
+    ShardVocabulary {
+        /// The file.
+        path: PathBuf,
+        /// Fingerprint of the vocabulary in use.
+        expected: u64,
+        /// Fingerprint in the shard.
+        found: u64,
+    },
+    /// Tokens do not fit the shard they are written to.
+    #[error("{path}: cannot take these tokens: {reason}")]
+    ShardInput {
+        /// The file being written.
+        path: PathBuf,
+        /// What does not fit, with the values found.
+        reason: String,
+    },
+    /// There are not that many rows.
+    #[error("{path}: row {row} of {rows}")]
+    NoRow {
+        /// The file or folder.
+        path: PathBuf,
+        /// The row asked for, counted from 0.
+        row: u64,
+        /// Rows there are.
+        rows: u64,
+    },
 }
 
 impl DataError {
     pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.to_path_buf();
         move |source| Self::Io { path, source }
+    }
+
+    pub(crate) fn shard(path: &Path, reason: impl Into<String>) -> Self {
+        Self::ShardFormat {
+            path: path.to_path_buf(),
+            reason: reason.into(),
+        }
     }
 
     pub(crate) fn line(path: &Path, line: usize, reason: impl std::fmt::Display) -> Self {

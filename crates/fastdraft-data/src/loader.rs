@@ -1,5 +1,6 @@
 //! Which rows make up each training step.
 
+use crate::Rank;
 use crate::hash::{mix, permute};
 
 /// Shuffled batches of row numbers, a pure function of seed and step.
@@ -19,13 +20,28 @@ pub struct Loader {
     rows: usize,
     batch: usize,
     seed: u64,
+    rank: Rank,
 }
 
 impl Loader {
     /// A loader of `rows` rows, `batch` a step. Without rows all batches are empty.
     #[must_use]
     pub const fn new(rows: usize, batch: usize, seed: u64) -> Self {
-        Self { rows, batch, seed }
+        Self {
+            rows,
+            batch,
+            seed,
+            rank: Rank::ALONE,
+        }
+    }
+
+    /// The loader of one worker; each step then takes `batch` rows for every worker.
+    ///
+    /// All workers together see each row once an epoch.
+    #[must_use]
+    pub const fn for_rank(mut self, rank: Rank) -> Self {
+        self.rank = rank;
+        self
     }
 
     /// The rows of a step. Where an epoch ends inside a batch, the next one begins there.
@@ -34,8 +50,8 @@ impl Loader {
         if self.rows == 0 {
             return Vec::new();
         }
-        let first = step as u64 * self.batch as u64;
-        (first..first + self.batch as u64)
+        self.rank
+            .samples(step, self.batch)
             .map(|sample| self.row(sample))
             .collect()
     }
@@ -53,7 +69,7 @@ impl Loader {
         if self.batch == 0 {
             return 0;
         }
-        self.rows.div_ceil(self.batch)
+        self.rows.div_ceil(self.batch * self.rank.world())
     }
 }
 
@@ -75,6 +91,30 @@ mod tests {
                 epoch.sort_unstable();
                 prop_assert_eq!(epoch, (0..rows).collect::<Vec<_>>());
             }
+        }
+
+        #[test]
+        fn workers_share_every_epoch(
+            rows in 1usize..120,
+            batch in 1usize..9,
+            world in 1usize..8,
+            seed: u64,
+        ) {
+            let loaders: Vec<Loader> = (0..world)
+                .map(|rank| Loader::new(rows, batch, seed).for_rank(Rank::new(rank, world).unwrap()))
+                .collect();
+            let samples: Vec<usize> = (0..3 * loaders[0].steps_per_epoch())
+                .flat_map(|step| loaders.iter().flat_map(move |loader| loader.batch(step)))
+                .collect();
+            prop_assert!(samples.len() >= 3 * rows);
+            for epoch in samples.chunks_exact(rows) {
+                let mut epoch = epoch.to_vec();
+                epoch.sort_unstable();
+                prop_assert_eq!(epoch, (0..rows).collect::<Vec<_>>());
+            }
+            // The same global batch, whatever the number of workers.
+            let alone = Loader::new(rows, batch * world, seed);
+            prop_assert_eq!(&samples[..batch * world], alone.batch(0));
         }
 
         #[test]

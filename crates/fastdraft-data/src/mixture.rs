@@ -1,7 +1,7 @@
 //! Several corpora in fixed proportions.
 
 use crate::hash::{mix, permute};
-use crate::{DataError, Loader};
+use crate::{DataError, Loader, Rank};
 
 /// Which source each sample comes from.
 ///
@@ -55,15 +55,13 @@ impl Mixture {
     fn pick(&self, sample: u64) -> (usize, u64) {
         let (cycle, place) = (sample / self.total, sample % self.total);
         let mut slot = permute(place, self.total, mix(self.seed ^ mix(cycle)));
-        for (source, &weight) in self.weights.iter().enumerate() {
-            let weight = u64::from(weight);
-            if slot < weight {
-                return (source, cycle * weight + slot);
-            }
-            slot -= weight;
-        }
+        let mut source = 0;
         // Slots are below the sum of the weights.
-        unreachable!("slot outside the weights")
+        while slot >= u64::from(self.weights[source]) {
+            slot -= u64::from(self.weights[source]);
+            source += 1;
+        }
+        (source, cycle * u64::from(self.weights[source]) + slot)
     }
 }
 
@@ -83,6 +81,7 @@ pub struct MixtureLoader {
     mixture: Mixture,
     loaders: Vec<Loader>,
     batch: usize,
+    rank: Rank,
 }
 
 impl MixtureLoader {
@@ -122,7 +121,15 @@ impl MixtureLoader {
             mixture,
             loaders,
             batch,
+            rank: Rank::ALONE,
         })
+    }
+
+    /// The loader of one worker; each step then takes `batch` samples for every worker.
+    #[must_use]
+    pub const fn for_rank(mut self, rank: Rank) -> Self {
+        self.rank = rank;
+        self
     }
 
     /// The samples of a step as source and row.
@@ -130,8 +137,8 @@ impl MixtureLoader {
     /// No row of a source comes twice before all others of that source have come.
     #[must_use]
     pub fn batch(&self, step: usize) -> Vec<(usize, usize)> {
-        let first = step as u64 * self.batch as u64;
-        (first..first + self.batch as u64)
+        self.rank
+            .samples(step, self.batch)
             .map(|sample| {
                 let (source, ordinal) = self.mixture.pick(sample);
                 (source, self.loaders[source].row(ordinal))

@@ -1,8 +1,8 @@
-//! Sparse probability distributions over tokens.
+//! Probability distributions over tokens, dense or sparse.
 
 use alloc::vec::Vec;
 
-use crate::{DistributionError, TokenId};
+use crate::{DistributionError, TokenId, cumulative};
 
 /// How far the sum of probabilities may be from 1.
 const SUM_TOLERANCE: f64 = 1e-6;
@@ -17,14 +17,27 @@ pub(crate) struct Entry {
 /// Work space of a transform, kept here so that a reused distribution allocates nothing.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Scratch {
+    /// Tokens that may survive truncation.
     pub(crate) entries: Vec<Entry>,
+    /// Logits with penalties, biases and masks applied.
+    pub(crate) row: Vec<f32>,
+    /// The ids of `row`, or a sorted history.
+    pub(crate) ids: Vec<TokenId>,
+    /// Another list of tokens.
     pub(crate) tokens: Vec<TokenId>,
+    /// The largest logit of each block of the row.
+    pub(crate) blocks: Vec<f32>,
+    /// Block maxima to select from.
+    pub(crate) maxima: Vec<f32>,
+    /// Weights to select from.
+    pub(crate) weights: Vec<f64>,
 }
 
 /// A probability distribution over tokens: the support in ascending token order.
 ///
 /// Tokens outside the support have probability 0. A new distribution is empty and assigns
-/// probability 0 to everything; [`Transform::apply`](crate::Transform::apply) fills it.
+/// probability 0 to everything; [`Transform::apply`](crate::Transform::apply) fills it. When the
+/// support is every token from 0 on, looking up a probability takes one step.
 ///
 /// ```
 /// use fastdraft_specdec::Distribution;
@@ -36,6 +49,10 @@ pub(crate) struct Scratch {
 /// ```
 #[derive(Debug, Default)]
 pub struct Distribution {
+    // Whether the support is 0..probabilities.len(); `tokens` is then unused.
+    dense: bool,
+    // 0, 1, 2, …: as long as the longest dense support so far, never written again.
+    identity: Vec<TokenId>,
     tokens: Vec<TokenId>,
     probabilities: Vec<f64>,
     scratch: Scratch,
@@ -43,22 +60,25 @@ pub struct Distribution {
 
 impl Clone for Distribution {
     fn clone(&self) -> Self {
-        Self {
-            tokens: self.tokens.clone(),
-            probabilities: self.probabilities.clone(),
-            scratch: Scratch::default(),
-        }
+        let mut copy = Self::new();
+        copy.clone_from(self);
+        copy
     }
 
     fn clone_from(&mut self, source: &Self) {
-        self.tokens.clone_from(&source.tokens);
         self.probabilities.clone_from(&source.probabilities);
+        if source.dense {
+            self.mark_dense();
+        } else {
+            self.tokens.clone_from(&source.tokens);
+            self.dense = false;
+        }
     }
 }
 
 impl PartialEq for Distribution {
     fn eq(&self, other: &Self) -> bool {
-        self.tokens == other.tokens && self.probabilities == other.probabilities
+        self.tokens() == other.tokens() && self.probabilities == other.probabilities
     }
 }
 
@@ -96,7 +116,7 @@ impl Distribution {
         let distribution = Self {
             tokens,
             probabilities,
-            scratch: Scratch::default(),
+            ..Self::default()
         };
         distribution.validate()?;
         Ok(distribution)
@@ -107,12 +127,16 @@ impl Distribution {
     /// # Errors
     /// As [`Distribution::from_parts`], and when there are more tokens than a [`TokenId`] can name.
     pub fn dense(probabilities: Vec<f64>) -> Result<Self, DistributionError> {
-        let size = TokenId::try_from(probabilities.len()).map_err(|_| {
-            DistributionError::TooManyTokens {
-                tokens: probabilities.len(),
-            }
+        TokenId::try_from(probabilities.len()).map_err(|_| DistributionError::TooManyTokens {
+            tokens: probabilities.len(),
         })?;
-        Self::from_parts((0..size).collect(), probabilities)
+        let mut distribution = Self {
+            probabilities,
+            ..Self::default()
+        };
+        distribution.mark_dense();
+        distribution.validate()?;
+        Ok(distribution)
     }
 
     /// Checks the invariants that [`Distribution::from_parts`] lists.
@@ -120,15 +144,15 @@ impl Distribution {
     /// # Errors
     /// The first invariant that does not hold.
     pub fn validate(&self) -> Result<(), DistributionError> {
-        if self.tokens.len() != self.probabilities.len() {
+        if self.tokens().len() != self.probabilities.len() {
             return Err(DistributionError::LengthMismatch {
-                tokens: self.tokens.len(),
+                tokens: self.tokens().len(),
                 probabilities: self.probabilities.len(),
             });
         }
         let mut previous = None;
         let mut sum = 0.0;
-        for (&token, &probability) in self.tokens.iter().zip(&self.probabilities) {
+        for (&token, &probability) in self.tokens().iter().zip(&self.probabilities) {
             if previous.is_some_and(|p| p >= token) {
                 return Err(DistributionError::NotAscending { token });
             }
@@ -146,6 +170,7 @@ impl Distribution {
 
     /// Removes every token, keeping the allocations.
     pub fn clear(&mut self) {
+        self.dense = false;
         self.tokens.clear();
         self.probabilities.clear();
     }
@@ -153,7 +178,13 @@ impl Distribution {
     /// Tokens of the support, strictly ascending.
     #[must_use]
     pub fn tokens(&self) -> &[TokenId] {
-        &self.tokens
+        if self.dense {
+            self.identity
+                .get(..self.probabilities.len())
+                .unwrap_or_default()
+        } else {
+            &self.tokens
+        }
     }
 
     /// Probabilities, one for each of [`Distribution::tokens`].
@@ -165,21 +196,19 @@ impl Distribution {
     /// Number of tokens in the support.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.tokens.len()
+        self.probabilities.len()
     }
 
     /// Whether the support is empty, as it is before the distribution is filled.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.tokens.is_empty()
+        self.probabilities.is_empty()
     }
 
     /// Probability of `token`, 0 outside the support.
     #[must_use]
     pub fn probability(&self, token: TokenId) -> f64 {
-        // Ascending tokens hold their own id at that index exactly when no smaller id is missing.
-        let dense = self.tokens.get(token as usize) == Some(&token);
-        let index = if dense {
+        let index = if self.dense {
             Some(token as usize)
         } else {
             self.tokens.binary_search(&token).ok()
@@ -211,12 +240,13 @@ impl Distribution {
         if !(0.0..1.0).contains(&u) {
             return None;
         }
-        pick(u, self.iter())
+        let index = cumulative::pick(u, &self.probabilities)?;
+        self.tokens().get(index).copied()
     }
 
     /// Tokens with their probabilities in ascending token order.
     pub fn iter(&self) -> impl Iterator<Item = (TokenId, f64)> + Clone + '_ {
-        self.tokens
+        self.tokens()
             .iter()
             .copied()
             .zip(self.probabilities.iter().copied())
@@ -235,26 +265,57 @@ impl Distribution {
         self.clear();
         let total: f64 = entries.iter().map(|e| e.value).sum();
         self.tokens.extend(entries.iter().map(|e| e.token));
+        let share = 1.0 / total;
         self.probabilities
-            .extend(entries.iter().map(|e| e.value / total));
+            .extend(entries.iter().map(|e| e.value * share));
     }
-}
 
-/// First token whose cumulative weight exceeds `threshold`, else the last of positive weight.
-pub(crate) fn pick(
-    threshold: f64,
-    weights: impl Iterator<Item = (TokenId, f64)>,
-) -> Option<TokenId> {
-    let mut cumulative = 0.0;
-    let mut last = None;
-    for (token, weight) in weights {
-        if weight > 0.0 {
-            cumulative += weight;
-            last = Some(token);
-            if threshold < cumulative {
-                break;
-            }
-        }
+    /// The probabilities of a dense support, to be written over before [`Self::mark_dense`].
+    pub(crate) fn weights_mut(&mut self, size: usize) -> &mut [f64] {
+        self.probabilities.resize(size, 0.0);
+        &mut self.probabilities
     }
-    last
+
+    /// Declares that the probabilities are those of tokens 0, 1, 2, …
+    pub(crate) fn mark_dense(&mut self) {
+        let known = self.identity.len();
+        if known < self.probabilities.len() {
+            let missing = self.probabilities.len() - known;
+            self.identity
+                .extend((0..=TokenId::MAX).skip(known).take(missing));
+        }
+        self.tokens.clear();
+        self.dense = true;
+    }
+
+    /// Whether the support is 0, 1, 2, … without a gap.
+    pub(crate) fn is_dense(&self) -> bool {
+        self.dense
+    }
+
+    /// Declares that the probabilities, already written, are those of `tokens`, all ascending.
+    pub(crate) fn set_tokens(&mut self, tokens: &[TokenId]) {
+        self.dense = false;
+        self.tokens.clear();
+        self.tokens.extend_from_slice(tokens);
+    }
+
+    /// Drops tokens of probability 0.
+    pub(crate) fn drop_zeros(&mut self) {
+        if self.dense {
+            let Self {
+                tokens,
+                identity,
+                probabilities,
+                ..
+            } = self;
+            tokens.clear();
+            tokens.extend(identity.iter().take(probabilities.len()));
+            self.dense = false;
+        }
+        let mut weights = self.probabilities.iter();
+        self.tokens
+            .retain(|_| weights.next().is_some_and(|&w| w > 0.0));
+        self.probabilities.retain(|&w| w > 0.0);
+    }
 }

@@ -4,6 +4,7 @@ use core::error::Error;
 use core::fmt;
 
 use crate::TokenId;
+use crate::verify::rows::RowError;
 
 /// Why numbers are not a distribution.
 #[derive(Clone, Debug, PartialEq)]
@@ -298,5 +299,14 @@ impl<D, T> From<TransformError> for GenerateError<D, T> {
 impl<D, T> From<VerifyError> for GenerateError<D, T> {
     fn from(error: VerifyError) -> Self {
         Self::Verify(error)
+    }
+}
+
+impl<D, T> From<RowError> for GenerateError<D, T> {
+    fn from(error: RowError) -> Self {
+        match error {
+            RowError::Transform(error) => Self::Transform(error),
+            RowError::Verify(error) => Self::Verify(error),
+        }
     }
 }

@@ -5,6 +5,8 @@
 
 extern crate alloc;
 
+mod adjust;
+mod cumulative;
 mod distribution;
 mod draft;
 mod error;
@@ -16,6 +18,7 @@ mod metrics;
 pub mod mock;
 mod sampler;
 mod session;
+mod softmax;
 mod stop;
 mod target;
 mod token;

@@ -5,9 +5,11 @@ use core::convert::Infallible;
 use core::ops::ControlFlow;
 
 use crate::gamma::step_gamma;
+use crate::verify::rows::Scored;
+use crate::verify::verify_rows;
 use crate::{
     Distribution, Draft, GenerateError, LogitRows, Metrics, NoDraft, Proposal, Rule, Sampler,
-    SeededUniform, Stop, Target, TokenId, Transform, verify,
+    SeededUniform, Stop, Target, TokenId, Transform,
 };
 
 /// Settings of a generation.
@@ -127,9 +129,24 @@ pub fn generate<D: Draft, T: Target>(
             &mut buffers.proposal,
         )?;
         check_proposal(&buffers.proposal, gamma, vocabulary)?;
-        score(target, &mut context, config, vocabulary, &mut buffers)?;
-        let rows = buffers.distributions.get(..buffers.proposal.len() + 1);
-        let verdict = verify(rule, &buffers.proposal, rows.unwrap_or_default(), &mut rng)?;
+        score(target, &context, vocabulary, &mut buffers)?;
+        let Buffers {
+            proposal,
+            rows,
+            distribution,
+            work,
+        } = &mut buffers;
+        context.extend_from_slice(proposal.tokens());
+        let mut scored = Scored {
+            rows,
+            transform: &config.transform,
+            history: &context,
+            context: start,
+            out: distribution,
+        };
+        let verdict = verify_rows(rule, proposal, &mut scored, &mut rng, work);
+        context.truncate(start);
+        let verdict = verdict.map_err(GenerateError::from)?;
 
         let stopped = commit(
             &mut context,
@@ -189,7 +206,8 @@ pub fn generate_plain<T: Target>(
 struct Buffers {
     proposal: Proposal,
     rows: LogitRows,
-    distributions: Vec<Distribution>,
+    distribution: Distribution,
+    work: Vec<f64>,
 }
 
 fn check<D, T>(
@@ -262,11 +280,10 @@ fn check_proposal<D, T>(
     }
 }
 
-/// Fills `buffers.distributions` with the target's distribution for each row.
+/// Fills `buffers.rows` with the target's logits.
 fn score<E, T: Target>(
     target: &mut T,
-    context: &mut Vec<TokenId>,
-    config: &SessionConfig,
+    context: &[TokenId],
     vocabulary: usize,
     buffers: &mut Buffers,
 ) -> Result<(), GenerateError<E, T::Error>> {
@@ -279,24 +296,6 @@ fn score<E, T: Target>(
     if actual != expected {
         return Err(GenerateError::RowShape { expected, actual });
     }
-    if buffers.distributions.len() < expected.0 {
-        buffers
-            .distributions
-            .resize_with(expected.0, Distribution::new);
-    }
-    let start = context.len();
-    context.extend_from_slice(proposed);
-    for (index, distribution) in buffers
-        .distributions
-        .iter_mut()
-        .enumerate()
-        .take(expected.0)
-    {
-        let row = buffers.rows.row(index).unwrap_or_default();
-        let history = context.get(..start + index).unwrap_or_default();
-        config.transform.apply(row, history, distribution)?;
-    }
-    context.truncate(start);
     Ok(())
 }
 

@@ -3,8 +3,12 @@
 use alloc::vec::Vec;
 
 use crate::distribution::{Distribution, Entry, Scratch};
-use crate::math::exp_nonpositive;
-use crate::{TokenId, TransformError, truncation};
+use crate::math::UNDERFLOW;
+use crate::softmax::{Row, Scale, exponent_below, nucleus_floor};
+use crate::{TokenId, TransformError, adjust, truncation};
+
+/// In a row of at most this many tokens top-p sums the weights in double precision.
+const EXACT_BELOW: usize = 4096;
 
 /// How a row of logits becomes a probability distribution.
 ///
@@ -30,6 +34,8 @@ pub struct Transform {
     /// Keeps only this many of the most likely tokens.
     pub top_k: Option<usize>,
     /// Keeps the most likely tokens up to and including the one that brings their mass to this.
+    ///
+    /// Over more than 4096 tokens the total is known within 1e-6 of itself, and so is the cut.
     pub top_p: Option<f64>,
     /// Keeps tokens at least this many times as likely as the most likely one.
     pub min_p: Option<f64>,
@@ -162,161 +168,167 @@ impl Transform {
         history: &[TokenId],
         out: &mut Distribution,
     ) -> Result<(), TransformError> {
-        out.clear();
-        self.validate()?;
         let mut scratch = out.take_scratch();
-        let result = load(logits, token_ids, &mut scratch.entries)
-            .and_then(|()| self.shape(history, &mut scratch));
-        if result.is_ok() {
-            out.set_weights(&scratch.entries);
-        }
+        let result = self.fill(logits, token_ids, history, &mut scratch, out);
         out.put_scratch(scratch);
+        if result.is_err() {
+            out.clear();
+        }
         result
     }
 
-    /// Takes logits in ascending token order to weights in ascending token order.
-    fn shape(&self, history: &[TokenId], scratch: &mut Scratch) -> Result<(), TransformError> {
-        let Scratch { entries, tokens } = scratch;
-        self.penalise(history, entries, tokens);
-        for &(token, bias) in &self.logit_bias {
-            if let Some(entry) = find(entries, token) {
-                entry.value += f64::from(bias);
-            }
-        }
-        if let Some(allowed) = &self.allowed {
-            tokens.clear();
-            tokens.extend_from_slice(allowed);
-            tokens.sort_unstable();
-            let mut permitted = tokens.iter().copied().peekable();
-            entries.retain(|e| {
-                while permitted.next_if(|&t| t < e.token).is_some() {}
-                permitted.peek() == Some(&e.token)
-            });
-        }
-        let mut best: Option<Entry> = None;
-        for &entry in entries.iter() {
-            if entry.value.is_nan() || entry.value == f64::INFINITY {
-                return Err(TransformError::InvalidLogit {
-                    token: entry.token,
-                    value: entry.value as f32,
-                });
-            }
-            if best.is_none_or(|b| entry.value > b.value) {
-                best = Some(entry);
-            }
-        }
-        let best = best
-            .filter(|b| b.value > f64::NEG_INFINITY)
-            .ok_or(TransformError::NoSupport)?;
-        if self.is_greedy() {
-            entries.clear();
-            entries.push(Entry {
-                token: best.token,
-                value: 1.0,
-            });
-            return Ok(());
-        }
-        for entry in entries.iter_mut() {
-            entry.value = exp_nonpositive((entry.value - best.value) / self.temperature);
-        }
-        entries.retain(|e| e.value > 0.0);
-        self.truncate(entries);
-        Ok(())
-    }
-
-    fn truncate(&self, entries: &mut Vec<Entry>) {
-        if let Some(k) = self.top_k {
-            truncation::top_k(entries, k);
-        }
-        if let Some(p) = self.top_p {
-            truncation::top_p(entries, p);
-        }
-        if let Some(p) = self.min_p {
-            truncation::min_p(entries, p);
-        }
-        if !entries.is_sorted_by_key(|e| e.token) {
-            entries.sort_unstable_by_key(|e| e.token);
-        }
-    }
-
-    fn penalise(&self, history: &[TokenId], entries: &mut [Entry], tokens: &mut Vec<TokenId>) {
-        let off = self.repetition_penalty == 1.0
-            && self.presence_penalty == 0.0
-            && self.frequency_penalty == 0.0;
-        if off {
-            return;
-        }
-        tokens.clear();
-        tokens.extend_from_slice(history);
-        tokens.sort_unstable();
-        for run in tokens.chunk_by(|a, b| a == b) {
-            let Some(entry) = run.first().and_then(|&token| find(entries, token)) else {
-                continue;
-            };
-            if entry.value > 0.0 {
-                entry.value /= self.repetition_penalty;
-            } else {
-                entry.value *= self.repetition_penalty;
-            }
-            entry.value -= self.presence_penalty + self.frequency_penalty * run.len() as f64;
-        }
-    }
-}
-
-/// Reads logits into `entries` in ascending token order, leaving out −∞.
-fn load(
-    logits: &[f32],
-    token_ids: Option<&[TokenId]>,
-    entries: &mut Vec<Entry>,
-) -> Result<(), TransformError> {
-    entries.clear();
-    let mut push = |token: TokenId, value: f32| {
-        if value.is_nan() || value == f32::INFINITY {
-            return Err(TransformError::InvalidLogit { token, value });
-        }
-        entries.push(Entry {
-            token,
-            value: f64::from(value),
-        });
-        Ok(())
-    };
-    match token_ids {
-        None => {
-            for (token, &value) in (0..=TokenId::MAX).zip(logits) {
-                push(token, value)?;
-            }
-        }
-        Some(ids) => {
-            if ids.len() != logits.len() {
+    fn fill(
+        &self,
+        logits: &[f32],
+        token_ids: Option<&[TokenId]>,
+        history: &[TokenId],
+        scratch: &mut Scratch,
+        out: &mut Distribution,
+    ) -> Result<(), TransformError> {
+        self.validate()?;
+        let Scratch {
+            entries,
+            row: copy,
+            ids,
+            tokens,
+            blocks,
+            maxima,
+            weights,
+        } = scratch;
+        let ascending = token_ids.is_none_or(|ids| ids.is_sorted_by(|a, b| a < b));
+        let mut row = Row {
+            logits,
+            ids: token_ids,
+        };
+        if let Some(token_ids) = token_ids {
+            if token_ids.len() != logits.len() {
                 return Err(TransformError::LengthMismatch {
                     logits: logits.len(),
-                    token_ids: ids.len(),
+                    token_ids: token_ids.len(),
                 });
             }
-            for (&token, &value) in ids.iter().zip(logits) {
-                push(token, value)?;
-            }
-            if !entries.is_sorted_by_key(|e| e.token) {
-                entries.sort_unstable_by_key(|e| e.token);
-            }
-            for pair in entries.windows(2) {
-                if let [a, b] = pair
-                    && a.token == b.token
-                {
-                    return Err(TransformError::DuplicateToken { token: a.token });
-                }
+            if !ascending {
+                sort(logits, token_ids, entries, copy, ids)?;
+                row.ids = Some(ids);
             }
         }
+        let mut max = if ascending {
+            row.scan(blocks)?
+        } else {
+            Row {
+                logits: copy,
+                ..row
+            }
+            .scan(blocks)?
+        };
+        if adjust::is_needed(self) {
+            if ascending {
+                copy.clear();
+                copy.extend_from_slice(logits);
+            }
+            adjust::adjust(self, history, copy, row.ids, tokens);
+            row.logits = copy;
+            max = row.scan(blocks)?;
+        } else if !ascending {
+            row.logits = copy;
+        }
+        if max == f32::NEG_INFINITY {
+            return Err(TransformError::NoSupport);
+        }
+        if self.is_greedy() {
+            let index = row.logits.iter().position(|&v| v == max);
+            out.set_one_hot(row.token(index.unwrap_or_default()));
+            return Ok(());
+        }
+        let scale = Scale::new(max, self.temperature);
+        let size = row.logits.len();
+        let top_k = self.top_k.filter(|&k| k < size);
+        let top_p = self.top_p.filter(|&p| p < 1.0);
+        let min_p = self.min_p.filter(|&p| p > 0.0);
+        if top_k.is_none() && top_p.is_none() && min_p.is_none() {
+            dense(row, scale, out);
+            return Ok(());
+        }
+        let mut total = None;
+        let floor = if let Some(k) = top_k {
+            kth_block(k, blocks, maxima).map_or(UNDERFLOW, |v| scale.exponent(v) - 1e-9)
+        } else if let Some(p) = top_p {
+            if size > EXACT_BELOW {
+                let mass = scale.mass(row.logits, blocks);
+                total = Some(mass);
+                nucleus_floor(p, mass, size)
+            } else {
+                UNDERFLOW
+            }
+        } else {
+            min_p.map_or(UNDERFLOW, exponent_below)
+        };
+        scale.gather(row, blocks, floor, entries);
+        if let Some(k) = top_k {
+            truncation::top_k(entries, k, weights);
+        }
+        if let Some(p) = top_p {
+            truncation::top_p(entries, p, total, weights);
+        }
+        if let Some(p) = min_p {
+            truncation::min_p(entries, p);
+        }
+        out.set_weights(entries);
+        Ok(())
     }
-    Ok(())
 }
 
-fn find(entries: &mut [Entry], token: TokenId) -> Option<&mut Entry> {
-    let index = token as usize;
-    let index = if entries.get(index).is_some_and(|e| e.token == token) {
-        index
-    } else {
-        entries.binary_search_by_key(&token, |e| e.token).ok()?
-    };
-    entries.get_mut(index)
+/// Gives every token its share of the weights; those whose weight underflows are left out.
+fn dense(row: Row<'_>, scale: Scale, out: &mut Distribution) {
+    let weights = out.weights_mut(row.logits.len());
+    let (total, least) = scale.weigh_all(row.logits, weights);
+    let share = 1.0 / total;
+    for weight in weights {
+        *weight *= share;
+    }
+    match row.ids {
+        None => out.mark_dense(),
+        Some(ids) => out.set_tokens(ids),
+    }
+    if least <= 0.0 {
+        out.drop_zeros();
+    }
+}
+
+/// The `k`-th largest block maximum: at least `k` logits are that large.
+fn kth_block(k: usize, blocks: &[f32], maxima: &mut Vec<f32>) -> Option<f32> {
+    if k == 0 || k > blocks.len() {
+        return None;
+    }
+    maxima.clear();
+    maxima.extend_from_slice(blocks);
+    let (_, &mut value, _) = maxima.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a));
+    Some(value)
+}
+
+/// Copies `logits` and `token_ids` in ascending order of the ids.
+fn sort(
+    logits: &[f32],
+    token_ids: &[TokenId],
+    entries: &mut Vec<Entry>,
+    row: &mut Vec<f32>,
+    ids: &mut Vec<TokenId>,
+) -> Result<(), TransformError> {
+    entries.clear();
+    let pairs = token_ids.iter().zip(logits);
+    entries.extend(pairs.map(|(&token, &logit)| Entry {
+        token,
+        value: f64::from(logit),
+    }));
+    entries.sort_unstable_by_key(|e| e.token);
+    row.clear();
+    row.extend(entries.iter().map(|e| e.value as f32));
+    ids.clear();
+    ids.extend(entries.iter().map(|e| e.token));
+    match ids.windows(2).find(|pair| pair.first() == pair.last()) {
+        Some(pair) => Err(TransformError::DuplicateToken {
+            token: pair.first().copied().unwrap_or_default(),
+        }),
+        None => Ok(()),
+    }
 }

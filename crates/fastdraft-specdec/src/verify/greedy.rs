@@ -1,13 +1,16 @@
 //! Exact match with the target's most likely token.
 
-use crate::{Distribution, Proposal, Verdict, VerifyError};
+use super::rows::Rows;
+use crate::{Proposal, Verdict, VerifyError};
 
-pub(super) fn verify(proposal: &Proposal, target: &[Distribution]) -> Result<Verdict, VerifyError> {
-    // A pass over all rows ends inside: the last row has no proposed token to match.
-    for (row, distribution) in target.iter().enumerate() {
-        let next = distribution
+pub(super) fn verify<S: Rows>(proposal: &Proposal, target: &mut S) -> Result<Verdict, S::Error> {
+    let mut row = 0;
+    loop {
+        let next = target
+            .row(row)?
             .argmax()
             .ok_or(VerifyError::EmptyDistribution { row })?;
+        // The last row has no proposed token to match, so the loop ends there.
         if proposal.tokens().get(row) != Some(&next) {
             return Ok(Verdict {
                 accepted: row,
@@ -15,9 +18,6 @@ pub(super) fn verify(proposal: &Proposal, target: &[Distribution]) -> Result<Ver
                 bonus: row == proposal.len(),
             });
         }
+        row += 1;
     }
-    Err(VerifyError::LengthMismatch {
-        proposed: proposal.len(),
-        rows: target.len(),
-    })
 }

@@ -1,7 +1,13 @@
 //! Which proposed tokens to keep and what follows them.
 
 mod greedy;
-mod rejection;
+pub(crate) mod rejection;
+pub(crate) mod residual;
+pub(crate) mod rows;
+
+use alloc::vec::Vec;
+
+use rows::Rows;
 
 use crate::{Distribution, Proposal, TokenId, Uniform, VerifyError};
 
@@ -48,7 +54,7 @@ pub struct Verdict {
 /// ```
 ///
 /// # Errors
-/// When the lengths do not match, a target distribution that is needed is empty, a proposed token
+/// When the lengths do not match, a target distribution is empty, a proposed token
 /// has probability 0 in the distribution it was sampled from (rejection only), or a random number
 /// is outside `[0, 1)`.
 pub fn verify<R: Uniform + ?Sized>(
@@ -63,8 +69,23 @@ pub fn verify<R: Uniform + ?Sized>(
             rows: target.len(),
         });
     }
+    // All rows are checked before any is judged, so an error never depends on chance.
+    if let Some(row) = target.iter().position(Distribution::is_empty) {
+        return Err(VerifyError::EmptyDistribution { row });
+    }
+    verify_rows(rule, proposal, &mut { target }, rng, &mut Vec::new())
+}
+
+/// As [`verify`] over rows that are asked for one after the other, up to the first rejection.
+pub(crate) fn verify_rows<S: Rows, R: Uniform + ?Sized>(
+    rule: Rule,
+    proposal: &Proposal,
+    target: &mut S,
+    rng: &mut R,
+    work: &mut Vec<f64>,
+) -> Result<Verdict, S::Error> {
     match rule {
         Rule::Greedy => greedy::verify(proposal, target),
-        Rule::Rejection => rejection::verify(proposal, target, rng),
+        Rule::Rejection => rejection::verify(proposal, target, rng, work),
     }
 }

@@ -1,18 +1,21 @@
-//! JSON Lines, plain or gzip-compressed by the file's extension.
+//! JSON Lines, plain or compressed by the file's extension.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::marker::PhantomData;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use flate2::Compression;
-use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
+use ruzstd::encoding::{CompressionLevel, compress};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::lines::{Lines, MAX_LINE};
+use super::open::Compression;
 use crate::{DataError, atomic};
+
+/// Bytes that go into one zstd frame.
+const FRAME: usize = 4 << 20;
 
 /// A text and its name.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -25,18 +28,16 @@ pub struct Document {
 
 /// The rows of a JSON Lines file, read one at a time.
 pub struct Rows<T> {
-    path: PathBuf,
-    reader: Box<dyn BufRead + Send>,
-    line: usize,
-    failed: bool,
+    lines: Lines,
+    buffer: Vec<u8>,
     row: PhantomData<fn() -> T>,
 }
 
 impl<T> std::fmt::Debug for Rows<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Rows")
-            .field("path", &self.path)
-            .field("line", &self.line)
+            .field("path", &self.lines.path())
+            .field("line", &self.lines.line())
             .finish_non_exhaustive()
     }
 }
@@ -45,49 +46,44 @@ impl<T: DeserializeOwned> Iterator for Rows<T> {
     type Item = Result<T, DataError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let mut text = String::new();
-        while !self.failed {
-            text.clear();
-            self.line += 1;
-            match self.reader.read_line(&mut text) {
-                Ok(0) => return None,
-                Ok(_) if text.trim().is_empty() => {}
-                Ok(_) => {
-                    let row = serde_json::from_str(&text);
-                    return Some(
-                        row.map_err(|error| DataError::line(&self.path, self.line, error)),
-                    );
+        loop {
+            match self.lines.next(&mut self.buffer) {
+                Ok(false) => return None,
+                Ok(true) if self.buffer.trim_ascii().is_empty() => {}
+                Ok(true) => {
+                    let row = serde_json::from_slice(&self.buffer);
+                    return Some(row.map_err(|error| self.lines.error(error)));
                 }
-                Err(error) => {
-                    // A broken stream would fail for ever.
-                    self.failed = true;
-                    return Some(Err(DataError::line(&self.path, self.line, error)));
-                }
+                Err(error) => return Some(Err(error)),
             }
         }
-        None
     }
 }
 
 /// Opens a JSON Lines file; blank lines are passed over.
+///
+/// Lines of more than 64 MiB are bad lines, as memory is bounded.
 ///
 /// # Errors
 ///
 /// [`DataError::Io`] when it cannot be opened. The iterator returns [`DataError::BadLine`] with
 /// the line for rows of another form, and can be read on after it.
 pub fn rows<T: DeserializeOwned>(path: impl AsRef<Path>) -> Result<Rows<T>, DataError> {
-    let path = path.as_ref();
-    let file = File::open(path).map_err(DataError::io(path))?;
-    let reader: Box<dyn BufRead + Send> = if is_gzip(path) {
-        Box::new(BufReader::new(MultiGzDecoder::new(file)))
-    } else {
-        Box::new(BufReader::new(file))
-    };
+    rows_up_to(path, MAX_LINE)
+}
+
+/// [`rows`] with another limit to the bytes of a line.
+///
+/// # Errors
+///
+/// As [`rows`].
+pub fn rows_up_to<T: DeserializeOwned>(
+    path: impl AsRef<Path>,
+    limit: usize,
+) -> Result<Rows<T>, DataError> {
     Ok(Rows {
-        path: path.to_path_buf(),
-        reader,
-        line: 0,
-        failed: false,
+        lines: Lines::open(path.as_ref(), limit)?,
+        buffer: Vec::new(),
         row: PhantomData,
     })
 }
@@ -116,10 +112,10 @@ impl Iterator for Documents {
             Ok(row) => row,
             Err(error) => return Some(Err(error)),
         };
-        let line = self.rows.line;
+        let line = self.rows.lines.line();
         let Some(text) = row.get(&self.field).and_then(Value::as_str) else {
             let reason = format!("no text field `{}`", self.field);
-            return Some(Err(DataError::line(&self.rows.path, line, reason)));
+            return Some(Err(self.rows.lines.error(reason)));
         };
         let id = match row.get("id") {
             Some(Value::String(id)) => id.clone(),
@@ -156,13 +152,21 @@ pub fn write_jsonl<T: Serialize>(
     rows: impl IntoIterator<Item = T>,
 ) -> Result<(), DataError> {
     let path = path.as_ref();
-    atomic::write(path, |file| {
-        if !is_gzip(path) {
-            return write_rows(path, file, rows);
+    atomic::write(path, |file| match Compression::of(path) {
+        Compression::None => write_rows(path, file, rows),
+        Compression::Gzip => {
+            let mut encoder = GzEncoder::new(file, flate2::Compression::best());
+            write_rows(path, &mut encoder, rows)?;
+            encoder.finish().map(drop).map_err(DataError::io(path))
         }
-        let mut encoder = GzEncoder::new(file, Compression::best());
-        write_rows(path, &mut encoder, rows)?;
-        encoder.finish().map(drop).map_err(DataError::io(path))
+        Compression::Zstd => {
+            let mut frames = Frames {
+                file,
+                buffer: Vec::new(),
+            };
+            write_rows(path, &mut frames, rows)?;
+            frames.flush().map_err(DataError::io(path))
+        }
     })
 }
 
@@ -183,9 +187,31 @@ fn write_rows<T: Serialize>(
     Ok(())
 }
 
-fn is_gzip(path: &Path) -> bool {
-    path.extension()
-        .is_some_and(|extension| extension.eq_ignore_ascii_case("gz"))
+/// Writes zstd frames of bounded size, one after the other.
+struct Frames<'a> {
+    file: &'a mut dyn Write,
+    buffer: Vec<u8>,
+}
+
+impl Write for Frames<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() >= FRAME {
+            self.flush()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        let mut frame = Vec::new();
+        compress(
+            self.buffer.as_slice(),
+            &mut frame,
+            CompressionLevel::Fastest,
+        );
+        self.buffer.clear();
+        self.file.write_all(&frame)
+    }
 }
 
 #[cfg(test)]
@@ -229,6 +255,38 @@ mod tests {
             .map(Result::unwrap)
             .collect();
         assert_eq!(back, [document]);
+    }
+
+    #[test]
+    fn zstd_is_chosen_by_extension() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.jsonl.zst");
+        // More than one frame.
+        let rows: Vec<Document> = (0..5)
+            .map(|i| Document {
+                id: i.to_string(),
+                text: format!("{i} é ").repeat(300_000),
+            })
+            .collect();
+        write_jsonl(&path, &rows).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap()[..4], [0x28, 0xb5, 0x2f, 0xfd]);
+        assert_eq!(read_jsonl::<Document>(&path).unwrap(), rows);
+    }
+
+    #[test]
+    fn long_lines_are_named_and_passed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.jsonl");
+        std::fs::write(&path, format!("1\n{}\n12345678\n2", "9".repeat(40))).unwrap();
+        let found: Vec<_> = rows_up_to::<u64>(&path, 8).unwrap().collect();
+        assert_eq!(found.len(), 4);
+        let error = found[1].as_ref().unwrap_err().to_string();
+        assert!(
+            error.ends_with("a.jsonl:2: the line is longer than 8 bytes"),
+            "{error}"
+        );
+        assert_eq!(*found[2].as_ref().unwrap(), 12_345_678);
+        assert_eq!(*found[3].as_ref().unwrap(), 2);
     }
 
     #[test]

@@ -19,7 +19,11 @@ fn pass(c: &mut Criterion) {
             return;
         }
     };
-    for (name, format) in [("f32", WeightFormat::F32), ("bf16", WeightFormat::Bf16)] {
+    for (name, format) in [
+        ("f32", WeightFormat::F32),
+        ("bf16", WeightFormat::Bf16),
+        ("int8", WeightFormat::Int8),
+    ] {
         let Ok(model) = CpuModel::new(&checkpoint, format) else {
             return;
         };

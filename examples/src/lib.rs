@@ -31,6 +31,8 @@ pub enum Dtype {
     F32,
     /// 2 bytes a weight.
     Bf16,
+    /// 1 byte a weight, 16-bit activations.
+    Int8,
 }
 
 impl From<Dtype> for WeightFormat {
@@ -38,6 +40,7 @@ impl From<Dtype> for WeightFormat {
         match dtype {
             Dtype::F32 => Self::F32,
             Dtype::Bf16 => Self::Bf16,
+            Dtype::Int8 => Self::Int8,
         }
     }
 }

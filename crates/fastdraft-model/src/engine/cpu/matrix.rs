@@ -1,14 +1,17 @@
 //! A weight matrix in the format it is streamed in.
 
+use std::ops::Range;
+
 use half::bf16;
 use rayon::prelude::*;
 
 use super::arch::{
     Weight,
+    int8::{self, Activations, PackedInt8},
     packed::{GROUP, Packed},
 };
 
-/// How an engine keeps its weights. Activations are float32 in every format.
+/// How an engine keeps its weights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum WeightFormat {
@@ -17,12 +20,16 @@ pub enum WeightFormat {
     F32,
     /// 2 bytes a weight, rounded to nearest.
     Bf16,
+    /// 1 byte a weight and a float32 scale for every 64 of a row; activations are rounded to 16
+    /// bits before each product.
+    Int8,
 }
 
 #[derive(Debug)]
 enum Data {
     F32(Packed<f32>),
     Bf16(Packed<bf16>),
+    Int8(PackedInt8),
 }
 
 /// `[rows, columns]` with an optional bias `[rows]`.
@@ -40,6 +47,7 @@ pub(super) struct Matrix {
 pub(super) struct Scratch {
     x: Vec<f32>,
     y: Vec<f32>,
+    tokens: Activations,
 }
 
 /// Below this many weights a product costs less than waking a second thread.
@@ -53,17 +61,19 @@ impl Matrix {
         bias: Option<Vec<f32>>,
         format: WeightFormat,
     ) -> Self {
-        let (data, rows, padded) = match format {
+        let rows = data.len() / columns;
+        let (data, padded) = match format {
             WeightFormat::F32 => {
                 let packed = Packed::new(data, columns);
-                let shape = (packed.rows(), packed.padded_columns());
-                (Data::F32(packed), shape.0, shape.1)
+                let padded = packed.padded_columns();
+                (Data::F32(packed), padded)
             }
             WeightFormat::Bf16 => {
                 let packed = Packed::new(data, columns);
-                let shape = (packed.rows(), packed.padded_columns());
-                (Data::Bf16(packed), shape.0, shape.1)
+                let padded = packed.padded_columns();
+                (Data::Bf16(packed), padded)
             }
+            WeightFormat::Int8 => (Data::Int8(PackedInt8::new(data, columns)), columns),
         };
         Self {
             data,
@@ -82,6 +92,7 @@ impl Matrix {
         match &self.data {
             Data::F32(packed) => packed.bytes(),
             Data::Bf16(packed) => packed.bytes(),
+            Data::Int8(packed) => packed.bytes(),
         }
     }
 
@@ -90,13 +101,18 @@ impl Matrix {
         match &self.data {
             Data::F32(packed) => packed.read_row(index, out),
             Data::Bf16(packed) => packed.read_row(index, out),
+            Data::Int8(packed) => packed.read_row(index, out),
         }
     }
 
     /// `y = x · Wᵀ + b`: x `[t, columns]`, y `[t, rows]`.
     pub(super) fn apply(&self, x: &[f32], y: &mut [f32], scratch: &mut Scratch) {
         let t = x.len() / self.columns;
-        let Scratch { x: wide, y: turned } = scratch;
+        let Scratch {
+            x: wide,
+            y: turned,
+            tokens,
+        } = scratch;
         let x = if self.padded == self.columns {
             x
         } else {
@@ -110,9 +126,28 @@ impl Matrix {
             }
             wide.as_slice()
         };
+        let out = if t == 1 {
+            &mut *y
+        } else {
+            turned.resize(self.rows * t, 0.0);
+            turned.as_mut_slice()
+        };
         match &self.data {
-            Data::F32(packed) => product(packed, x, t, y, turned),
-            Data::Bf16(packed) => product(packed, x, t, y, turned),
+            Data::F32(packed) => self.stream(GROUP, out, t, |groups, y| {
+                f32::multiply(packed, groups, x, y, t);
+            }),
+            Data::Bf16(packed) => self.stream(GROUP, out, t, |groups, y| {
+                bf16::multiply(packed, groups, x, y, t);
+            }),
+            Data::Int8(packed) => {
+                tokens.quantize(x, self.columns);
+                self.stream(int8::GROUP, out, t, |groups, y| {
+                    packed.multiply(groups, tokens, y)
+                });
+            }
+        }
+        if t > 1 {
+            transpose(turned, y, self.rows, t);
         }
         if let Some(bias) = &self.bias {
             for row in y.chunks_exact_mut(self.rows) {
@@ -122,32 +157,29 @@ impl Matrix {
             }
         }
     }
-}
 
-fn product<W: Weight>(w: &Packed<W>, x: &[f32], t: usize, y: &mut [f32], turned: &mut Vec<f32>) {
-    if t == 1 {
-        stream(w, x, y, 1);
-        return;
+    /// Runs `multiply` over all groups of `size` rows, on every thread when that pays.
+    fn stream(
+        &self,
+        size: usize,
+        y: &mut [f32],
+        t: usize,
+        multiply: impl Fn(Range<usize>, &mut [f32]) + Sync,
+    ) {
+        let threads = rayon::current_num_threads();
+        let groups = self.rows.div_ceil(size);
+        if threads < 2 || self.rows * self.columns < PARALLEL_WEIGHTS {
+            multiply(0..groups, y);
+            return;
+        }
+        let block = groups.div_ceil(threads * BLOCKS_PER_THREAD);
+        y.par_chunks_mut(block * size * t)
+            .enumerate()
+            .for_each(|(i, y)| {
+                let start = i * block;
+                multiply(start..(start + block).min(groups), y);
+            });
     }
-    turned.resize(w.rows() * t, 0.0);
-    stream(w, x, turned, t);
-    transpose(turned, y, w.rows(), t);
-}
-
-fn stream<W: Weight>(w: &Packed<W>, x: &[f32], y: &mut [f32], t: usize) {
-    let threads = rayon::current_num_threads();
-    let groups = w.groups();
-    if threads < 2 || w.rows() * w.columns() < PARALLEL_WEIGHTS {
-        W::multiply(w, 0..groups, x, y, t);
-        return;
-    }
-    let block = groups.div_ceil(threads * BLOCKS_PER_THREAD);
-    y.par_chunks_mut(block * GROUP * t)
-        .enumerate()
-        .for_each(|(i, y)| {
-            let start = i * block;
-            W::multiply(w, start..(start + block).min(groups), x, y, t);
-        });
 }
 
 /// `[rows, t]` to `[t, rows]`.

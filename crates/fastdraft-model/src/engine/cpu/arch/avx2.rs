@@ -14,7 +14,7 @@ use std::{
 use half::bf16;
 
 use super::{
-    LANES,
+    LANES, elementwise,
     packed::{Element, GROUP, Packed, STEP, TILE_TOKENS},
     scalar,
 };
@@ -253,4 +253,25 @@ pub(super) unsafe fn weighted_sum(p: &[f32], v: &[f32], out: &mut [f32]) {
         }
         *slot = sum;
     }
+}
+
+/// # Safety
+/// AVX2 and FMA must be there.
+#[target_feature(enable = "avx2,fma")]
+pub(super) unsafe fn gated_silu(gate: &[f32], up: &[f32], out: &mut [f32]) {
+    elementwise::gated_silu(gate, up, out);
+}
+
+/// # Safety
+/// AVX2 and FMA must be there.
+#[target_feature(enable = "avx2,fma")]
+pub(super) unsafe fn exp_minus(x: &mut [f32], max: f32) {
+    elementwise::exp_minus(x, max);
+}
+
+/// # Safety
+/// AVX2 and FMA must be there.
+#[target_feature(enable = "avx2,fma")]
+pub(super) unsafe fn round_to_16_bits(x: &[f32], out: &mut [i16]) -> f32 {
+    elementwise::round_to_16_bits(x, out)
 }

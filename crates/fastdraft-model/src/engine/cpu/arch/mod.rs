@@ -7,6 +7,10 @@ use half::bf16;
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx2_int8;
+mod elementwise;
+pub(super) mod int8;
 pub(super) mod packed;
 pub(super) mod scalar;
 
@@ -116,6 +120,37 @@ pub(super) fn weighted_sum(p: &[f32], v: &[f32], out: &mut [f32]) {
         return;
     }
     scalar::weighted_sum(p, v, out);
+}
+
+/// `silu(gate) · up`: `[n]` each.
+pub(super) fn gated_silu(gate: &[f32], up: &[f32], out: &mut [f32]) {
+    #[cfg(target_arch = "x86_64")]
+    if has_avx2() {
+        // SAFETY: the features are there.
+        unsafe { avx2::gated_silu(gate, up, out) };
+        return;
+    }
+    elementwise::gated_silu(gate, up, out);
+}
+
+/// Replaces every value by `e^(value - max)`.
+pub(super) fn exp_minus(x: &mut [f32], max: f32) {
+    #[cfg(target_arch = "x86_64")]
+    if has_avx2() {
+        // SAFETY: the features are there.
+        unsafe { avx2::exp_minus(x, max) };
+        return;
+    }
+    elementwise::exp_minus(x, max);
+}
+
+fn round_to_16_bits(x: &[f32], out: &mut [i16]) -> f32 {
+    #[cfg(target_arch = "x86_64")]
+    if has_avx2() {
+        // SAFETY: the features are there.
+        return unsafe { avx2::round_to_16_bits(x, out) };
+    }
+    elementwise::round_to_16_bits(x, out)
 }
 
 #[cfg(test)]

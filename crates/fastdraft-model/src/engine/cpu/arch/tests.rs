@@ -59,6 +59,41 @@ fn against_oracle<W: Weight>(n: usize, k: usize, t: usize, seed: u64) {
 
 proptest! {
     #[test]
+    fn int8_kernel_equals_the_oracle(
+        n in 1usize..13, k in 1usize..300, t in 1usize..12, seed in any::<u64>()
+    ) {
+        let w = values(n * k, seed);
+        let packed = int8::PackedInt8::new(&w, k);
+        let x = values(t * k, !seed);
+        let mut tokens = int8::Activations::default();
+        tokens.quantize(&x, k);
+        let (mut y, mut oracle) = (vec![0.0; n * t], vec![0.0; n * t]);
+        packed.multiply(0..packed.groups(), &tokens, &mut y);
+        packed.multiply_scalar(0..packed.groups(), &tokens, &mut oracle);
+        prop_assert_eq!(&y, &oracle);
+        let half = packed.groups() / 2;
+        let rows = half * int8::GROUP;
+        let mut tail = vec![0.0; (n - rows) * t];
+        packed.multiply(half..packed.groups(), &tokens, &mut tail);
+        prop_assert_eq!(&tail, &oracle[rows * t..]);
+        for i in 0..t {
+            let mut token = int8::Activations::default();
+            token.quantize(&x[i * k..(i + 1) * k], k);
+            let mut alone = vec![0.0; n];
+            packed.multiply(0..packed.groups(), &token, &mut alone);
+            for r in 0..n {
+                prop_assert_eq!(alone[r].to_bits(), y[r * t + i].to_bits());
+            }
+        }
+        // Half a step of a weight is 1/254 of the largest in its run.
+        for r in 0..n {
+            let exact: f64 = (0..k).map(|j| f64::from(w[r * k + j]) * f64::from(x[j])).sum();
+            let bound = k as f64 / 254.0 + 1e-3;
+            prop_assert!((f64::from(y[r * t]) - exact).abs() < bound);
+        }
+    }
+
+    #[test]
     fn f32_kernel_equals_the_oracle(
         n in 1usize..23, k in 1usize..150, t in 1usize..12, seed in any::<u64>()
     ) {
@@ -102,5 +137,22 @@ proptest! {
         weighted_sum(&p, &v, &mut out);
         scalar::weighted_sum(&p, &v, &mut oracle);
         prop_assert_eq!(out, oracle);
+    }
+
+    #[test]
+    fn elementwise_kernels_equal_the_baseline(n in 1usize..100, seed in any::<u64>()) {
+        let (gate, up) = (values(n, seed), values(n, !seed));
+        let gate: Vec<f32> = gate.iter().map(|v| v * 30.0).collect();
+        let (mut a, mut b) = (vec![0.0; n], vec![0.0; n]);
+        gated_silu(&gate, &up, &mut a);
+        elementwise::gated_silu(&gate, &up, &mut b);
+        prop_assert_eq!(&a, &b);
+        exp_minus(&mut a, 2.0);
+        elementwise::exp_minus(&mut b, 2.0);
+        prop_assert_eq!(&a, &b);
+        let (mut a, mut b) = (vec![0; n], vec![0; n]);
+        let step = round_to_16_bits(&gate, &mut a);
+        prop_assert_eq!(step, elementwise::round_to_16_bits(&gate, &mut b));
+        prop_assert_eq!(a, b);
     }
 }

@@ -54,11 +54,6 @@ impl PackedInt8 {
         packed
     }
 
-    #[cfg(test)]
-    pub(crate) fn rows(&self) -> usize {
-        self.rows
-    }
-
     pub(crate) fn groups(&self) -> usize {
         self.rows / GROUP
     }

@@ -46,6 +46,12 @@ impl Proposal {
         self.tokens.push(token);
     }
 
+    /// The first token with its distribution.
+    pub(crate) fn first(&self) -> Option<(TokenId, &Distribution)> {
+        let token = self.tokens.first()?;
+        Some((*token, self.distributions.first()?))
+    }
+
     /// Number of proposed tokens.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -6,17 +6,21 @@
 extern crate alloc;
 
 mod adjust;
+mod clock;
+mod config;
 mod cumulative;
 mod distribution;
 mod draft;
 mod error;
 pub mod gamma;
+mod generate;
 mod lookup;
 mod math;
 mod metrics;
 #[cfg(feature = "mock")]
 pub mod mock;
 mod sampler;
+mod sequence;
 mod session;
 mod softmax;
 mod stop;
@@ -28,13 +32,18 @@ mod uniform;
 mod verify;
 mod vocabulary;
 
+#[cfg(feature = "std")]
+pub use clock::SystemClock;
+pub use clock::{Clock, NoClock};
+pub use config::{Emitted, Generation, SessionConfig, StopReason};
 pub use distribution::Distribution;
 pub use draft::{Draft, NoDraft, Proposal};
 pub use error::{DistributionError, GenerateError, TransformError, VerifyError};
+pub use generate::{generate, generate_plain};
 pub use lookup::PromptLookup;
 pub use metrics::Metrics;
 pub use sampler::Sampler;
-pub use session::{Emitted, Generation, SessionConfig, StopReason, generate, generate_plain};
+pub use session::{Session, Step};
 pub use stop::Stop;
 pub use target::{LogitRows, Target};
 pub use token::TokenId;

@@ -1,5 +1,15 @@
 //! How many tokens to draft.
 
+mod confidence;
+mod cost_aware;
+mod heuristic;
+mod policy;
+
+pub use confidence::ConfidenceThreshold;
+pub use cost_aware::CostAware;
+pub use heuristic::Heuristic;
+pub use policy::{Fixed, GammaPolicy, StepReport};
+
 use crate::math::powi;
 
 /// Tokens to draft when `remaining` more are wanted: min(γ, remaining − 1).

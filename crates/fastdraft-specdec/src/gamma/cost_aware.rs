@@ -1,0 +1,180 @@
+//! The γ that gives the most tokens per second, from measured times.
+
+use alloc::vec::Vec;
+
+use super::{GammaPolicy, StepReport, expected_tokens};
+
+/// Weight of a new measurement in a running mean.
+const NEW: f64 = 0.2;
+/// What remains of earlier acceptance counts after a step.
+const MEMORY: f64 = 0.95;
+/// Gain over plain decoding that is worth drafting for.
+const MARGIN: f64 = 1.02;
+/// Steps between two measurements of the target alone while drafting.
+const REFRESH: usize = 256;
+/// Fewest and most steps between two probes while not drafting.
+const PROBE: (usize, usize) = (64, 8192);
+/// Share of the time that probes may cost.
+const PROBE_SHARE: f64 = 0.01;
+
+/// Maximises (expected tokens) / (γ d + t(γ)), with d the seconds to draft a token, t(γ) those of a
+/// target pass over γ drafted tokens, and the expected tokens of
+/// [`expected_tokens`](super::expected_tokens) at the running acceptance.
+///
+/// Where that is not 2 % above 1 / t(0) it stops drafting, and probes with one token so rarely that
+/// probes take at most 1 % of the time. Needs a session with a [`Clock`](crate::Clock); without one it
+/// stays at `start`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CostAware {
+    start: usize,
+    max: usize,
+    accepted: f64,
+    judged: f64,
+    draft_seconds: Option<f64>,
+    target_seconds: Vec<Option<f64>>,
+    steps: usize,
+    drafting: bool,
+    probe_in: usize,
+    patience: usize,
+    asked: usize,
+}
+
+impl CostAware {
+    /// Begins with `start` drafted tokens and never asks for more than `max`.
+    #[must_use]
+    pub fn new(start: usize, max: usize) -> Self {
+        let max = max.max(1);
+        Self {
+            start: start.clamp(1, max),
+            max,
+            // Worth two judged tokens, so that a few real ones outweigh it.
+            accepted: 1.4,
+            judged: 2.0,
+            draft_seconds: None,
+            target_seconds: alloc::vec![None; max + 1],
+            steps: 0,
+            drafting: true,
+            probe_in: 0,
+            patience: PROBE.0,
+            asked: 0,
+        }
+    }
+
+    /// The running acceptance of a drafted token once those before it are accepted.
+    #[must_use]
+    pub fn acceptance(&self) -> f64 {
+        self.accepted / self.judged
+    }
+
+    /// Whether it drafts at present.
+    #[must_use]
+    pub fn is_drafting(&self) -> bool {
+        self.drafting
+    }
+
+    /// Seconds of a target pass over `gamma` drafted tokens, between or beyond those measured.
+    fn target(&self, gamma: usize) -> Option<f64> {
+        let known = |g: usize| Some((g, (*self.target_seconds.get(g)?)?));
+        let below = (0..=gamma).rev().find_map(known);
+        let above = (gamma..=self.max).find_map(known);
+        match (below, above) {
+            (Some((a, x)), Some((b, y))) if b > a => {
+                Some(x + (y - x) * (gamma - a) as f64 / (b - a) as f64)
+            }
+            (Some((a, x)), None) => {
+                let slope = (0..a)
+                    .rev()
+                    .find_map(known)
+                    .map_or(0.0, |(b, y)| (x - y) / (a - b) as f64);
+                Some(x + slope.max(0.0) * (gamma - a) as f64)
+            }
+            (Some((_, x)), _) | (None, Some((_, x))) => Some(x),
+            (None, None) => None,
+        }
+    }
+
+    /// The best γ, 0 when none beats plain decoding; `None` before everything is measured.
+    fn best(&self) -> Option<usize> {
+        let draft = self.draft_seconds?;
+        let alone = self.target(0).filter(|&t| t > 0.0)?;
+        let mut best = (0, MARGIN / alone);
+        for gamma in 1..=self.max {
+            let seconds = gamma as f64 * draft + self.target(gamma)?;
+            let rate = expected_tokens(self.acceptance(), gamma) / seconds;
+            if rate > best.1 {
+                best = (gamma, rate);
+            }
+        }
+        Some(best.0)
+    }
+
+    fn measure(&mut self, step: &StepReport, catching_up: bool) {
+        if let Some(slot) = self.target_seconds.get_mut(step.drafted) {
+            *slot = Some(blend(*slot, step.target_seconds));
+        }
+        if step.drafted > 0 && !catching_up {
+            let each = step.draft_seconds / step.drafted as f64;
+            self.draft_seconds = Some(blend(self.draft_seconds, each));
+        }
+    }
+
+    /// Sets when to probe next, after a step that was one.
+    fn schedule(&mut self, step: &StepReport) {
+        let alone = self.target(0).unwrap_or(0.0);
+        let extra = step.draft_seconds + (step.target_seconds - alone).max(0.0);
+        let affordable = if alone > 0.0 {
+            (extra / (PROBE_SHARE * alone)).min(PROBE.1 as f64) as usize
+        } else {
+            PROBE.1
+        };
+        self.patience = if step.accepted > 0 {
+            PROBE.0
+        } else {
+            (self.patience * 2).min(PROBE.1)
+        };
+        self.probe_in = self.patience.max(affordable);
+    }
+}
+
+fn blend(old: Option<f64>, new: f64) -> f64 {
+    old.map_or(new, |old| old + NEW * (new - old))
+}
+
+impl GammaPolicy for CostAware {
+    fn gamma(&mut self) -> usize {
+        self.asked = match self.steps {
+            // The second step is the first that can time the target alone.
+            1 => 0,
+            _ if !self.drafting => usize::from(self.probe_in == 0),
+            n if n % REFRESH == 0 && n > 0 => 0,
+            _ => self.best().unwrap_or(self.start),
+        };
+        self.asked
+    }
+
+    fn observe(&mut self, step: &StepReport) {
+        self.steps += 1;
+        let rejected = usize::from(step.accepted < step.drafted);
+        if step.drafted > 0 {
+            self.accepted = self.accepted * MEMORY + step.accepted as f64;
+            self.judged = self.judged * MEMORY + (step.accepted + rejected) as f64;
+        }
+        if step.prefill {
+            return;
+        }
+        let probed = !self.drafting && self.asked > 0;
+        self.measure(step, probed);
+        if !self.drafting {
+            if probed {
+                self.schedule(step);
+            } else {
+                self.probe_in = self.probe_in.saturating_sub(1);
+            }
+        }
+        let wins = self.best() != Some(0);
+        if self.drafting && !wins {
+            self.probe_in = self.patience;
+        }
+        self.drafting = wins;
+    }
+}

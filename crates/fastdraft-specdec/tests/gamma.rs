@@ -1,0 +1,188 @@
+//! Draft length policies: lossless, and worth their name.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::cell::Cell;
+use std::ops::ControlFlow;
+use std::rc::Rc;
+
+use fastdraft_specdec::gamma::{
+    ConfidenceThreshold, CostAware, Fixed, GammaPolicy, Heuristic, StepReport,
+};
+use fastdraft_specdec::mock::{Call, MockDraft, MockTarget, Table};
+use fastdraft_specdec::{
+    Generation, SeededUniform, Session, SessionConfig, StopReason, Transform, Uniform, generate,
+    generate_plain,
+};
+
+fn run(policy: impl GammaPolicy, seed: u64, config: &SessionConfig) -> Generation {
+    let table = Table::new(12, 2, seed);
+    let mut draft = MockDraft::new(table.clone().with_noise(7, 1.5));
+    let mut target = MockTarget::new(table);
+    let mut session = Session::new(&mut draft, &mut target, &[1], config)
+        .unwrap()
+        .with_policy(policy);
+    let mut tokens = Vec::new();
+    for step in session.by_ref() {
+        tokens.extend(step.unwrap().tokens);
+    }
+    let got = session.finish();
+    assert_eq!(got.tokens, tokens);
+    got
+}
+
+#[test]
+fn every_policy_gives_the_greedy_output() {
+    let config = SessionConfig {
+        transform: Transform::greedy(),
+        max_new_tokens: 40,
+        ..SessionConfig::default()
+    };
+    for seed in 0..40 {
+        let expected = generate_plain(
+            &mut MockTarget::new(Table::new(12, 2, seed)),
+            &[1],
+            &config,
+            |_| ControlFlow::Continue(()),
+        )
+        .unwrap()
+        .tokens;
+        let policies: [Box<dyn GammaPolicy>; 5] = [
+            Box::new(Fixed(4)),
+            Box::new(Heuristic::new(3, 9)),
+            Box::new(CostAware::new(3, 9)),
+            Box::new(ConfidenceThreshold {
+                max: 6,
+                threshold: 0.5,
+            }),
+            Box::new(Fixed(0)),
+        ];
+        for policy in policies {
+            assert_eq!(run(policy, seed, &config).tokens, expected);
+        }
+    }
+}
+
+#[test]
+fn a_session_equals_generate() {
+    let config = SessionConfig {
+        seed: 5,
+        ..SessionConfig::default()
+    };
+    let table = Table::new(12, 2, 3);
+    let expected = generate(
+        &mut MockDraft::new(table.clone().with_noise(7, 1.5)),
+        &mut MockTarget::new(table),
+        &[1],
+        &config,
+        |_| ControlFlow::Continue(()),
+    )
+    .unwrap();
+    assert_eq!(run(Fixed(config.gamma), 3, &config), expected);
+}
+
+#[test]
+fn an_unsure_token_is_the_last_one_drafted() {
+    let table = Table::new(6, 1, 4);
+    let mut draft = MockDraft::new(table.clone());
+    let config = SessionConfig {
+        max_new_tokens: 50,
+        seed: 2,
+        ..SessionConfig::default()
+    };
+    let mut session = Session::new(&mut draft, MockTarget::new(table), &[1], &config)
+        .unwrap()
+        .with_policy(ConfidenceThreshold {
+            max: 5,
+            threshold: 1.1,
+        });
+    while session.advance().unwrap().is_some() {}
+    let got = session.finish();
+    // Every token is below the threshold, so each step drafts exactly one.
+    assert_eq!(got.metrics.draft_position.len(), 1);
+    let asked = |c: &Call| matches!(c, Call::Propose { gamma: 1, .. });
+    let proposals = draft.calls().iter().filter(|c| asked(c)).count() as u64;
+    assert_eq!(proposals, got.metrics.drafted);
+}
+
+/// Seconds per token of simulated decoding: each drafted token is accepted with `alpha`.
+fn simulate(policy: &mut CostAware, alpha: f64, draft: f64, per_token: f64, steps: usize) -> f64 {
+    let mut rng = SeededUniform::new(9);
+    let (mut seconds, mut tokens) = (0.0, 0.0);
+    for step in 0..steps {
+        let drafted = policy.gamma();
+        let accepted = (0..drafted).take_while(|_| rng.uniform() < alpha).count();
+        let report = StepReport {
+            prefill: step == 0,
+            drafted,
+            accepted,
+            draft_seconds: draft * drafted as f64,
+            target_seconds: 1.0 + per_token * drafted as f64,
+        };
+        policy.observe(&report);
+        seconds += report.draft_seconds + report.target_seconds;
+        tokens += accepted as f64 + 1.0;
+    }
+    seconds / tokens
+}
+
+#[test]
+fn a_hopeless_draft_costs_one_percent() {
+    for (alpha, draft, per_token) in [(0.1, 0.5, 0.1), (0.0, 0.05, 0.02), (0.5, 0.9, 0.3)] {
+        let mut policy = CostAware::new(4, 8);
+        // The first steps have to find out.
+        simulate(&mut policy, alpha, draft, per_token, 100);
+        let cost = simulate(&mut policy, alpha, draft, per_token, 20_000);
+        assert!(!policy.is_drafting());
+        assert!(cost < 1.01, "{alpha} {draft}: {cost}");
+    }
+}
+
+#[test]
+fn a_good_draft_gets_near_the_best_fixed_length() {
+    for (alpha, draft, per_token) in [(0.8, 0.05, 0.02), (0.6, 0.1, 0.05), (0.9, 0.02, 0.0)] {
+        let best = (1..=12usize)
+            .map(|g| {
+                let tokens = fastdraft_specdec::gamma::expected_tokens(alpha, g);
+                (1.0 + (per_token + draft) * g as f64) / tokens
+            })
+            .fold(f64::MAX, f64::min);
+        let cost = simulate(&mut CostAware::new(3, 12), alpha, draft, per_token, 20_000);
+        assert!(cost < best * 1.05, "{alpha} {draft}: {cost}, best {best}");
+    }
+}
+
+#[test]
+fn drafting_comes_back_when_it_pays_again() {
+    let mut policy = CostAware::new(4, 8);
+    simulate(&mut policy, 0.0, 0.1, 0.02, 2_000);
+    assert!(!policy.is_drafting());
+    simulate(&mut policy, 0.9, 0.1, 0.02, 60_000);
+    assert!(policy.is_drafting());
+}
+
+#[test]
+fn clocks_reach_the_policy() {
+    let time = Rc::new(Cell::new(0.0));
+    let clock = {
+        let time = time.clone();
+        move || {
+            time.set(time.get() + 1.0);
+            time.get()
+        }
+    };
+    let table = Table::new(12, 2, 3);
+    let (draft, target) = (MockDraft::new(table.clone()), MockTarget::new(table));
+    let config = SessionConfig {
+        max_new_tokens: 60,
+        ..SessionConfig::default()
+    };
+    let mut session = Session::new(draft, target, &[1], &config)
+        .unwrap()
+        .with_policy(CostAware::new(3, 6))
+        .with_clock(clock);
+    assert_eq!(session.stop_reason(), None);
+    while session.advance().unwrap().is_some() {}
+    assert!(session.policy().acceptance() > 0.9);
+    assert_eq!(session.stop_reason(), Some(StopReason::MaxTokens));
+    assert!(session.metrics().emitted == 60 && session.tokens().len() == 60);
+}

@@ -184,6 +184,12 @@ pub enum DataError {
         /// What does not fit, with the values found.
         reason: String,
     },
+    /// Answers cannot be generated, or not be generated any more.
+    #[error("generation: {reason}")]
+    Generate {
+        /// What is wrong.
+        reason: String,
+    },
     /// There are not that many rows.
     #[error("{path}: row {row} of {rows}")]
     NoRow {

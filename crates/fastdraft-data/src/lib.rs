@@ -6,6 +6,7 @@ pub mod chat;
 pub mod decontaminate;
 mod error;
 pub mod frequency;
+pub mod generate;
 mod hash;
 pub mod loader;
 pub mod mask;
@@ -17,6 +18,7 @@ mod shard_loader;
 pub mod show;
 pub mod source;
 mod stream;
+pub mod teacher;
 pub mod tokenizer;
 mod vocabulary;
 

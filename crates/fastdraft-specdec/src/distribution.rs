@@ -288,6 +288,16 @@ impl Distribution {
         self.dense = true;
     }
 
+    /// Fills `self` with `source` once `token` is ruled out; false when nothing else is possible.
+    pub(crate) fn set_without(&mut self, source: &Self, token: TokenId) -> bool {
+        let rest = || source.iter().filter(|&(t, p)| t != token && p > 0.0);
+        let total: f64 = rest().map(|(_, p)| p).sum();
+        self.clear();
+        self.tokens.extend(rest().map(|(t, _)| t));
+        self.probabilities.extend(rest().map(|(_, p)| p / total));
+        total > 0.0
+    }
+
     /// Whether the support is 0, 1, 2, … without a gap.
     pub(crate) fn is_dense(&self) -> bool {
         self.dense

@@ -57,6 +57,25 @@ pub(crate) fn log2_below(x: f64) -> f64 {
     exponent + (mantissa - 1.0)
 }
 
+/// Natural logarithm of a positive normal `x` within 1e-14.
+///
+/// ln x = k ln 2 + 2 atanh((m − 1) / (m + 1)) with m in [√½, √2).
+pub(crate) fn ln(x: f64) -> f64 {
+    let bits = x.to_bits();
+    let mut k = (bits >> 52) as f64 - 1023.0;
+    let mut m = f64::from_bits((bits & ((1 << 52) - 1)) | (1023 << 52));
+    if m > core::f64::consts::SQRT_2 {
+        m *= 0.5;
+        k += 1.0;
+    }
+    let s = (m - 1.0) / (m + 1.0);
+    let s2 = s * s;
+    let series = (0..11)
+        .rev()
+        .fold(0.0, |sum, i| sum * s2 + 1.0 / f64::from(2 * i + 1));
+    k * LN2_HI + (k * LN2_LO + 2.0 * s * series)
+}
+
 /// `base^exponent` by repeated squaring.
 pub(crate) fn powi(mut base: f64, mut exponent: usize) -> f64 {
     let mut result = 1.0;
@@ -106,6 +125,10 @@ mod tests {
     fn logarithms_match_std() {
         let mut x = 1.0e-300f64;
         while x < 1.0e300 {
+            assert!(
+                (ln(x) - x.ln()).abs() <= 1e-14 * x.ln().abs().max(1.0),
+                "{x}"
+            );
             let below = x.log2() - log2_below(x);
             assert!((-1e-12..0.087).contains(&below), "{x}");
             x *= 1.37;

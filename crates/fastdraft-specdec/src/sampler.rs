@@ -63,7 +63,14 @@ impl<'a> Sampler<'a> {
         self.draw(out)
     }
 
-    fn draw(&mut self, distribution: &Distribution) -> Result<TokenId, TransformError> {
+    /// Draws a token from `distribution`, the most likely one under a greedy transform.
+    ///
+    /// # Errors
+    /// When the distribution is empty or the random numbers are outside `[0, 1)`.
+    pub fn draw(&mut self, distribution: &Distribution) -> Result<TokenId, TransformError> {
+        if distribution.is_empty() {
+            return Err(TransformError::NoSupport);
+        }
         if self.transform.is_greedy() {
             return distribution.argmax().ok_or(TransformError::NoSupport);
         }

@@ -170,33 +170,51 @@ impl Sequence {
         );
         self.context.truncate(self.start);
         let verdict = verdict?;
-        let remaining = self.remaining();
-        self.commit(verdict.accepted, verdict.next);
-        let emitted = self.context.len() - self.start;
-        self.accepted = verdict.accepted.min(emitted);
-        // Only a stop among the accepted tokens leaves the target's own token out.
-        let cut = emitted <= verdict.accepted;
-        let drafted = if cut { emitted } else { self.proposal.len() };
-        let discarded = self.proposal.len() - drafted;
-        self.metrics
-            .record(drafted, self.accepted, emitted, discarded);
-        if emitted >= remaining {
-            self.end(StopReason::MaxTokens);
-        }
+        let proposal = core::mem::take(&mut self.proposal);
+        let accepted = proposal.tokens().iter().copied().take(verdict.accepted);
+        self.accept(accepted, verdict.accepted, verdict.next, proposal.len());
+        self.proposal = proposal;
         Ok(())
     }
 
-    /// Appends the accepted tokens and `next` up to the first stop.
-    fn commit(&mut self, accepted: usize, next: TokenId) {
-        let accepted = self.proposal.tokens().iter().copied().take(accepted);
+    /// Commits `count` accepted tokens and `next` up to the first stop, of a block of `proposed`.
+    pub(crate) fn accept(
+        &mut self,
+        accepted: impl Iterator<Item = TokenId>,
+        count: usize,
+        next: TokenId,
+        proposed: usize,
+    ) {
+        let remaining = self.remaining();
+        self.start = self.context.len();
         for token in accepted.chain([next]) {
             self.context.push(token);
             let generated = self.context.get(self.prompt..).unwrap_or_default();
             if self.config.stop.ends(generated) {
                 self.stop_reason = Some(StopReason::Stop);
-                return;
+                break;
             }
         }
+        let emitted = self.context.len() - self.start;
+        self.accepted = count.min(emitted);
+        // Only a stop among the accepted tokens leaves the target's own token out.
+        let drafted = if emitted <= count { emitted } else { proposed };
+        let discarded = proposed - drafted;
+        self.metrics
+            .record(drafted, self.accepted, emitted, discarded);
+        if emitted >= remaining {
+            self.end(StopReason::MaxTokens);
+        }
+    }
+
+    /// The context, and a sampler through the sequence's transform and random numbers.
+    pub(crate) fn sampler(&mut self) -> (&[TokenId], Sampler<'_>) {
+        let sampler = Sampler::new(&self.config.transform, &mut self.rng);
+        (&self.context, sampler)
+    }
+
+    pub(crate) fn rng(&mut self) -> &mut SeededUniform {
+        &mut self.rng
     }
 
     pub(crate) fn finish(mut self) -> Generation {

@@ -4,10 +4,13 @@ mod greedy;
 pub(crate) mod rejection;
 pub(crate) mod residual;
 pub(crate) mod rows;
+mod typical;
 
 use alloc::vec::Vec;
 
 use rows::Rows;
+
+pub use typical::{Lossy, TypicalAcceptance, verify_typical};
 
 use crate::{Distribution, Proposal, TokenId, Uniform, VerifyError};
 

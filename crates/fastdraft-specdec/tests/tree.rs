@@ -1,0 +1,427 @@
+//! Trees: the law of the output by exhaustive enumeration, greedy equality, contracts.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use fastdraft_specdec::mock::{MockDraft, MockTarget, Table};
+use fastdraft_specdec::tree::{
+    ByPath, Merge, TreeDraft, TreeProposal, TreeTarget, generate_tree, verify_tree,
+};
+use fastdraft_specdec::{
+    Distribution, GenerateError, NoDraft, PromptLookup, Rule, Sampler, SessionConfig, Stop,
+    SuffixLookup, TokenId, Transform, TransformError, Uniform, generate_plain,
+};
+
+struct Script<'a> {
+    numbers: &'a [f64],
+    filler: f64,
+    used: usize,
+}
+
+impl Uniform for Script<'_> {
+    fn uniform(&mut self) -> f64 {
+        let number = self.numbers.get(self.used).copied();
+        self.used += 1;
+        number.unwrap_or(self.filler)
+    }
+}
+
+type Outcome = (Vec<TokenId>, usize);
+
+fn judge(tree: &TreeProposal, rows: &[Distribution], numbers: &[f64], filler: f64) -> Outcome {
+    let mut script = Script {
+        numbers,
+        filler,
+        used: 0,
+    };
+    let verdict = verify_tree(Rule::Rejection, tree, rows, &mut script).unwrap();
+    let mut tokens: Vec<TokenId> = verdict.path.iter().map(|&n| tree.tokens()[n]).collect();
+    tokens.push(verdict.next);
+    (tokens, script.used)
+}
+
+/// Every outcome with its probability: splits each random number where what follows it changes.
+fn outcomes(
+    tree: &TreeProposal,
+    rows: &[Distribution],
+    numbers: &[f64],
+    weight: f64,
+    found: &mut impl FnMut(&[TokenId], f64),
+) {
+    let (tokens, used) = judge(tree, rows, numbers, 0.5);
+    if used <= numbers.len() {
+        return found(&tokens, weight);
+    }
+    let kind = |u: f64| {
+        let mut tried = numbers.to_vec();
+        tried.push(u);
+        [0.003, 0.41, 0.77, 0.996].map(|filler| judge(tree, rows, &tried, filler))
+    };
+    let last = 1.0 - f64::EPSILON / 2.0;
+    let mut start = 0.0;
+    while start < 1.0 {
+        let here = kind(start);
+        let mut end = 1.0;
+        if kind(last) != here {
+            let mut low = start;
+            while end - low > f64::EPSILON * 0.5 * low.max(1e-4) {
+                let middle = low + (end - low) / 2.0;
+                if middle <= low || middle >= end {
+                    break;
+                }
+                if kind(middle) == here {
+                    low = middle
+                } else {
+                    end = middle
+                }
+            }
+        }
+        let longer: Vec<f64> = numbers.iter().copied().chain([start]).collect();
+        outcomes(tree, rows, &longer, weight * (end - start), found);
+        start = end;
+    }
+}
+
+fn distribution(table: &Table, size: TokenId, t: &Transform, history: &[TokenId]) -> Distribution {
+    let logits: Vec<f32> = (0..size).map(|token| table.logit(history, token)).collect();
+    let mut out = Distribution::new();
+    t.apply(&logits, history, &mut out).unwrap();
+    out
+}
+
+fn without(q: &Distribution, token: TokenId) -> Option<Distribution> {
+    let kept: Vec<_> = q.iter().filter(|e| e.0 != token).collect();
+    let total: f64 = kept.iter().map(|e| e.1).sum();
+    let (tokens, weights) = kept.into_iter().map(|(t, p)| (t, p / total)).unzip();
+    (total > 0.0).then(|| Distribution::from_parts(tokens, weights).unwrap())
+}
+
+struct Case {
+    size: TokenId,
+    target: Table,
+    draft: Table,
+    transform: Transform,
+    prompt: Vec<TokenId>,
+    depth: usize,
+}
+
+impl Case {
+    fn history(&self, tree: &TreeProposal, node: Option<usize>) -> Vec<TokenId> {
+        let mut path: Vec<_> = node.into_iter().flat_map(|n| tree.ancestry(n)).collect();
+        path.reverse();
+        let drafted = path.iter().map(|&n| tree.tokens()[n]);
+        self.prompt.iter().copied().chain(drafted).collect()
+    }
+
+    /// Visits every tree of two children without replacement below each of `open`.
+    fn trees(
+        &self,
+        tree: &TreeProposal,
+        mut open: Vec<(Option<usize>, usize)>,
+        weight: f64,
+        visit: &mut dyn FnMut(&TreeProposal, f64),
+    ) {
+        let Some((parent, depth)) = open.pop() else {
+            return visit(tree, weight);
+        };
+        let history = self.history(tree, parent);
+        let q = distribution(&self.draft, self.size, &self.transform, &history);
+        for (first, p) in q.iter() {
+            let rest = without(&q, first);
+            let seconds: Vec<Option<(TokenId, f64)>> = match &rest {
+                Some(rest) => rest.iter().map(Some).collect(),
+                None => vec![None],
+            };
+            for second in seconds {
+                let mut grown = tree.clone();
+                let mut open = open.clone();
+                let mut weight = weight * p;
+                let mut add = |token, q: &Distribution| {
+                    let node = grown.push(parent, token, q).unwrap();
+                    if depth + 1 < self.depth {
+                        open.push((Some(node), depth + 1));
+                    }
+                };
+                add(first, &q);
+                if let (Some((token, p)), Some(rest)) = (second, &rest) {
+                    add(token, rest);
+                    weight *= p;
+                }
+                self.trees(&grown, open, weight, visit);
+            }
+        }
+    }
+
+    fn add(&self, tree: &TreeProposal, weight: f64, law: &mut BTreeMap<Vec<TokenId>, f64>) {
+        let nodes = [None].into_iter().chain((0..tree.len()).map(Some));
+        let rows: Vec<_> = nodes
+            .map(|n| {
+                distribution(
+                    &self.target,
+                    self.size,
+                    &self.transform,
+                    &self.history(tree, n),
+                )
+            })
+            .collect();
+        outcomes(tree, &rows, &[], weight, &mut |tokens, w| {
+            *law.entry(tokens.to_vec()).or_default() += w;
+        });
+    }
+
+    /// Largest deviation of blocks completed by the target from the target's own law.
+    fn deviation(&self, law: &BTreeMap<Vec<TokenId>, f64>) -> f64 {
+        let mut worst = (law.values().sum::<f64>() - 1.0).abs();
+        let mut stack = vec![(Vec::new(), 1.0, 0.0)];
+        while let Some((sequence, wanted, got)) = stack.pop() {
+            if sequence.len() == self.depth + 1 {
+                worst = worst.max(f64::abs(wanted - got));
+                continue;
+            }
+            let history: Vec<_> = self.prompt.iter().chain(&sequence).copied().collect();
+            let p = distribution(&self.target, self.size, &self.transform, &history);
+            for token in 0..self.size {
+                let mut longer = sequence.clone();
+                longer.push(token);
+                let ended = law.get(&longer).copied().unwrap_or(0.0);
+                let share = p.probability(token);
+                stack.push((longer, wanted * share, got * share + ended));
+            }
+        }
+        worst
+    }
+}
+
+fn case(size: TokenId, depth: usize, seed: u64, transform: Transform) -> Case {
+    let target = Table::new(size as usize, 2, seed);
+    Case {
+        size,
+        draft: target.clone().with_noise(seed + 1, 3.0),
+        target,
+        transform,
+        prompt: vec![1],
+        depth,
+    }
+}
+
+#[test]
+fn law_equals_the_target_without_replacement() {
+    let base = Transform::temperature(0.8);
+    let transforms = [
+        Transform::default(),
+        Transform {
+            top_k: Some(2),
+            ..base.clone()
+        },
+        Transform {
+            top_p: Some(0.8),
+            ..base.clone()
+        },
+        Transform {
+            repetition_penalty: 1.3,
+            frequency_penalty: 0.2,
+            ..base
+        },
+    ];
+    for (seed, transform) in (0..).zip(&transforms) {
+        for (size, depth) in [(2, 1), (2, 2), (3, 1), (4, 1), (3, 2)] {
+            if (size, depth) == (3, 2) && seed > 0 {
+                continue;
+            }
+            let case = case(size, depth, 60 + seed, transform.clone());
+            let mut law = BTreeMap::new();
+            case.trees(
+                &TreeProposal::new(),
+                vec![(None, 0)],
+                1.0,
+                &mut |tree, weight| {
+                    case.add(tree, weight, &mut law);
+                },
+            );
+            let off = case.deviation(&law);
+            assert!(
+                off < 1e-12,
+                "V = {size}, depth {depth}, {transform:?}: {off:e}"
+            );
+        }
+    }
+}
+
+#[test]
+fn law_equals_the_target_for_merged_drafts() {
+    let case = case(3, 2, 80, Transform::temperature(0.9));
+    let other = case.target.clone().with_noise(5, 2.0);
+    let mut law = BTreeMap::new();
+    let step = |table: &Table, h: &[TokenId]| distribution(table, 3, &case.transform, h);
+    for index in 0..81u32 {
+        let [a, b, c, d] = [index / 27, index / 9 % 3, index / 3 % 3, index % 3];
+        let mut tree = TreeProposal::new();
+        let mut weight = 1.0;
+        for (table, [x, y]) in [(&case.draft, [a, b]), (&other, [c, d])] {
+            let q = step(table, &[1]);
+            let node = tree.push(None, x, &q);
+            let r = step(table, &[1, x]);
+            tree.push(node, y, &r);
+            weight *= q.probability(x) * r.probability(y);
+        }
+        case.add(&tree, weight, &mut law);
+    }
+    let off = case.deviation(&law);
+    assert!(off < 1e-12, "{off:e}");
+}
+
+/// Two different tokens at every node, from the model's own distribution.
+struct Wide(Table, TokenId);
+
+impl TreeDraft for Wide {
+    type Error = TransformError;
+    fn propose_tree(
+        &mut self,
+        context: &[TokenId],
+        gamma: usize,
+        sampler: &mut Sampler<'_>,
+        out: &mut TreeProposal,
+    ) -> Result<(), TransformError> {
+        let mut open = vec![(None, context.to_vec())];
+        for _ in 0..gamma.min(2) {
+            for (parent, history) in std::mem::take(&mut open) {
+                let t = Transform::temperature(0.8);
+                let q = distribution(&self.0, self.1, &t, &history);
+                let before = out.len();
+                out.push_children(parent, &q, 2, sampler)?;
+                open.extend((before..out.len()).map(|n| {
+                    let longer = history.iter().copied().chain([out.tokens()[n]]);
+                    (Some(n), longer.collect::<Vec<_>>())
+                }));
+            }
+        }
+        Ok(())
+    }
+    fn truncate(&mut self, _: usize) -> Result<(), TransformError> {
+        Ok(())
+    }
+}
+
+#[test]
+fn greedy_trees_equal_plain_decoding() {
+    for seed in 0..60 {
+        let table = Table::new(8, 1, seed);
+        let config = SessionConfig {
+            gamma: 4,
+            max_new_tokens: 25,
+            transform: Transform::greedy(),
+            stop: Stop::token((seed % 8) as TokenId),
+            seed,
+        };
+        let mut plain = MockTarget::new(table.clone());
+        let expected = generate_plain(&mut plain, &[1, 2], &config, |_| ControlFlow::Continue(()));
+        let expected = expected.unwrap();
+        let mut target = ByPath::new(MockTarget::new(table.clone()));
+        let noisy = MockDraft::new(table.clone().with_noise(1, 1.0));
+        let inner = MockDraft::new(table.clone().with_noise(2, 1.0));
+        let mut merged = Merge::new(noisy, inner);
+        let mut lookups = Merge::new(SuffixLookup::new(1), PromptLookup::default());
+        let mut nothing = Merge::new(NoDraft, NoDraft);
+        let mut streamed = Vec::new();
+        let got = generate_tree(&mut merged, &mut target, &[1, 2], &config, |step| {
+            streamed.extend_from_slice(step.tokens);
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+        assert_eq!(
+            (&got.tokens, got.stop_reason),
+            (&expected.tokens, expected.stop_reason)
+        );
+        assert_eq!(streamed, got.tokens);
+        let got = generate_tree(&mut lookups, &mut target, &[1, 2], &config, |_| {
+            ControlFlow::Continue(())
+        });
+        assert_eq!(got.unwrap().tokens, expected.tokens);
+        let got = generate_tree(&mut nothing, &mut target, &[1, 2], &config, |_| {
+            ControlFlow::Continue(())
+        });
+        assert_eq!(got.unwrap().tokens, expected.tokens);
+    }
+}
+
+#[test]
+fn sampled_trees_follow_the_target() {
+    let table = Table::new(3, 1, 8);
+    let transform = Transform::temperature(0.8);
+    let mut counts = [0u32; 9];
+    let runs = 30_000;
+    let mut target = ByPath::new(MockTarget::new(table.clone()));
+    let mut draft = Wide(table.clone().with_noise(3, 2.0), 3);
+    for seed in 0..runs {
+        let config = SessionConfig {
+            max_new_tokens: 2,
+            transform: transform.clone(),
+            seed,
+            ..SessionConfig::default()
+        };
+        let got = generate_tree(&mut draft, &mut target, &[0], &config, |_| {
+            ControlFlow::Continue(())
+        });
+        let tokens = got.unwrap().tokens;
+        counts[(tokens[0] * 3 + tokens[1]) as usize] += 1;
+    }
+    let mut statistic = 0.0;
+    for (index, &count) in (0..).zip(&counts) {
+        let (a, b): (TokenId, TokenId) = (index / 3, index % 3);
+        let p = distribution(&table, 3, &transform, &[0]).probability(a)
+            * distribution(&table, 3, &transform, &[0, a]).probability(b);
+        let expected = p * runs as f64;
+        statistic += (f64::from(count) - expected).powi(2) / expected;
+    }
+    // The 99.9 % quantile of chi-square with 8 degrees.
+    assert!(statistic < 26.1, "{statistic}");
+}
+
+#[test]
+fn trees_check_their_parts() {
+    let mut tree = TreeProposal::new();
+    assert_eq!(tree.push(Some(0), 1, &Distribution::one_hot(1)), None);
+    let a = tree.push(None, 1, &Distribution::one_hot(1));
+    let b = tree.push(a, 2, &Distribution::one_hot(2));
+    assert_eq!(tree.push(None, 1, &Distribution::one_hot(1)), a);
+    assert_eq!((tree.parents(), tree.depth()), (&[None, Some(0)][..], 2));
+    assert_eq!(tree.ancestry(1).collect::<Vec<_>>(), [1, 0]);
+    assert_eq!(
+        (b, tree.child(a, 2), tree.child(None, 2)),
+        (Some(1), Some(1), None)
+    );
+    assert_eq!(tree.draws(None).count(), 2);
+
+    /// Goes deeper than it may.
+    struct Deep;
+    impl TreeDraft for Deep {
+        type Error = TransformError;
+        fn propose_tree(
+            &mut self,
+            _: &[TokenId],
+            gamma: usize,
+            _: &mut Sampler<'_>,
+            out: &mut TreeProposal,
+        ) -> Result<(), TransformError> {
+            (0..=gamma).fold(None, |at, _| out.push(at, 1, &Distribution::one_hot(1)));
+            Ok(())
+        }
+        fn truncate(&mut self, _: usize) -> Result<(), TransformError> {
+            Ok(())
+        }
+    }
+    let mut target = ByPath::new(MockTarget::new(Table::new(4, 1, 1)));
+    assert_eq!(target.vocabulary().size, 4);
+    let config = SessionConfig::default();
+    let got = generate_tree(&mut Deep, &mut target, &[1], &config, |_| {
+        ControlFlow::Continue(())
+    });
+    assert_eq!(
+        got.unwrap_err(),
+        GenerateError::ProposalTooLong {
+            asked: 3,
+            proposed: 4
+        }
+    );
+}

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::rope::{RopeScaling, Rotary};
+
 /// A decoder family: which published architecture a checkpoint follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -17,30 +19,6 @@ pub enum Family {
     Qwen3,
     /// Mistral: sliding-window attention.
     Mistral,
-}
-
-/// How rotary frequencies are changed for long contexts.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[non_exhaustive]
-pub enum RopeScaling {
-    /// Frequencies are used as they are.
-    None,
-    /// Positions are divided by `factor`.
-    Linear {
-        /// Divisor of every frequency.
-        factor: f64,
-    },
-    /// The piecewise scaling of Llama 3.1 (`rope_type: llama3`).
-    Llama3 {
-        /// Divisor of the low frequencies.
-        factor: f64,
-        /// Wavelengths above `original_context / low_freq_factor` are divided.
-        low_freq_factor: f64,
-        /// Wavelengths below `original_context / high_freq_factor` are kept.
-        high_freq_factor: f64,
-        /// Context length of the original training.
-        original_context: usize,
-    },
 }
 
 /// Shape and constants of a decoder language model.
@@ -144,44 +122,5 @@ impl DecoderConfig {
         self.layers * (attention + mlp + norms)
             + self.hidden_size
             + self.head_size * self.hidden_size
-    }
-
-    /// Rotary frequencies, one for each pair of a head: `[head_dim / 2]`.
-    ///
-    /// `llama3` follows the piecewise rule published with Llama 3.1: long wavelengths are
-    /// divided by `factor`, short ones kept, those between blended.
-    #[must_use]
-    pub fn rope_frequencies(&self) -> Vec<f32> {
-        let half = self.head_dim / 2;
-        (0..half)
-            .map(|i| {
-                let base = self
-                    .rope_theta
-                    .powf(-((2 * i) as f64) / self.head_dim as f64);
-                let scaled = match self.rope_scaling {
-                    RopeScaling::None => base,
-                    RopeScaling::Linear { factor } => base / factor,
-                    RopeScaling::Llama3 {
-                        factor,
-                        low_freq_factor,
-                        high_freq_factor,
-                        original_context,
-                    } => {
-                        let context = original_context as f64;
-                        let wavelength = 2.0 * std::f64::consts::PI / base;
-                        if wavelength < context / high_freq_factor {
-                            base
-                        } else if wavelength > context / low_freq_factor {
-                            base / factor
-                        } else {
-                            let smooth = (context / wavelength - low_freq_factor)
-                                / (high_freq_factor - low_freq_factor);
-                            (1.0 - smooth) * base / factor + smooth * base
-                        }
-                    }
-                };
-                scaled as f32
-            })
-            .collect()
     }
 }

@@ -175,6 +175,22 @@ fn tied_scaled_and_biased_models_read_back_equal() {
 }
 
 #[test]
+fn longrope_reads_back_equal() {
+    for attention_factor in [None, Some(1.5)] {
+        let mut config = config(Family::Phi3);
+        config.rope_scaling = RopeScaling::LongRope {
+            short: vec![1.0, 1.5],
+            long: vec![2.0, 7.25],
+            original_context: 32,
+            attention_factor,
+        };
+        let checkpoint = checkpoint(config);
+        let read = import::hf::load(saved(&checkpoint).path()).unwrap();
+        assert_eq!(read, checkpoint);
+    }
+}
+
+#[test]
 fn a_trimmed_head_reads_back_equal() {
     let checkpoint = trimmed();
     let dir = saved(&checkpoint);
@@ -264,13 +280,23 @@ fn truncated_weights_are_corrupt() {
 #[test]
 fn unknown_settings_are_named() {
     let checkpoint = checkpoint(config(Family::Llama));
-    let cases: [(&str, serde_json::Value, &str); 5] = [
+    let cases: [(&str, serde_json::Value, &str); 6] = [
         ("model_type", "mamba".into(), "mamba"),
         ("hidden_act", "gelu".into(), "gelu"),
         (
             "rope_scaling",
-            serde_json::json!({ "type": "longrope" }),
-            "longrope",
+            serde_json::json!({ "type": "yarn", "factor": 4.0 }),
+            "yarn",
+        ),
+        (
+            "rope_scaling",
+            serde_json::json!({
+                "type": "longrope",
+                "short_factor": [1.0],
+                "long_factor": [1.0, 2.0],
+                "original_max_position_embeddings": 32,
+            }),
+            "1 values in short_factor for 2 pairs",
         ),
         (
             "num_key_value_heads",

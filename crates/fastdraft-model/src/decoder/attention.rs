@@ -34,6 +34,28 @@ impl Attention {
     /// - output: `[batch, seq, hidden]`
     pub(super) fn forward(&self, x: Tensor<3>, positions: &Positions) -> Tensor<3> {
         let [batch, seq, _] = x.dims();
+        let (q, k, v) = self.project(x, positions);
+        let (k, v) = (self.repeat(k), self.repeat(v));
+        let scores = q.matmul(k.swap_dims(2, 3)).mul_scalar(self.scale()) + positions.mask.clone();
+        let out = softmax(scores, 3).matmul(v);
+        let out = out
+            .swap_dims(1, 2)
+            .reshape([batch, seq, self.heads * self.head_dim]);
+        self.o_proj.forward(out)
+    }
+
+    /// Rotated queries and keys, and values.
+    ///
+    /// # Shapes
+    /// - `x`: `[batch, seq, hidden]`
+    /// - queries: `[batch, heads, seq, head_dim]`
+    /// - keys and values: `[batch, kv_heads, seq, head_dim]`
+    pub(crate) fn project(
+        &self,
+        x: Tensor<3>,
+        positions: &Positions,
+    ) -> (Tensor<4>, Tensor<4>, Tensor<4>) {
+        let [batch, seq, _] = x.dims();
         let split = |x: Tensor<3>, heads: usize, norm: &Option<RmsNorm>| {
             let x = x.reshape([batch, seq, heads, self.head_dim]);
             let x = match norm {
@@ -45,17 +67,44 @@ impl Attention {
         let q = split(self.q_proj.forward(x.clone()), self.heads, &self.q_norm);
         let k = split(self.k_proj.forward(x.clone()), self.kv_heads, &self.k_norm);
         let v = split(self.v_proj.forward(x), self.kv_heads, &None);
-        let q = positions.rotate(q);
-        let k = self.repeat(positions.rotate(k));
-        let v = self.repeat(v);
+        (positions.rotate(q), positions.rotate(k), v)
+    }
 
-        let scale = 1.0 / (self.head_dim as f64).sqrt();
-        let scores = q.matmul(k.swap_dims(2, 3)).mul_scalar(scale) + positions.mask.clone();
-        let out = softmax(scores, 3).matmul(v);
-        let out = out
+    /// Attention of new tokens over keys and values that may hold earlier ones. The query heads
+    /// of a group share one product, so nothing is repeated.
+    ///
+    /// # Shapes
+    /// - `q`: `[1, heads, seq, head_dim]`
+    /// - `k`, `v`: `[1, kv_heads, span, head_dim]`
+    /// - `mask`: `[1, 1, seq, span]`
+    /// - output: `[1, seq, hidden]`
+    pub(crate) fn attend(
+        &self,
+        q: Tensor<4>,
+        k: Tensor<4>,
+        v: Tensor<4>,
+        mask: Tensor<4>,
+    ) -> Tensor<3> {
+        let [_, heads, seq, dim] = q.dims();
+        let span = k.dims()[2];
+        let grouped = [1, self.kv_heads, heads / self.kv_heads * seq, dim];
+        let scores = q
+            .reshape(grouped)
+            .matmul(k.swap_dims(2, 3))
+            .mul_scalar(self.scale())
+            .reshape([1, heads, seq, span])
+            + mask;
+        let weights = softmax(scores, 3).reshape([1, self.kv_heads, grouped[2], span]);
+        let out = weights
+            .matmul(v)
+            .reshape([1, heads, seq, dim])
             .swap_dims(1, 2)
-            .reshape([batch, seq, self.heads * self.head_dim]);
+            .reshape([1, seq, heads * dim]);
         self.o_proj.forward(out)
+    }
+
+    fn scale(&self) -> f64 {
+        1.0 / (self.head_dim as f64).sqrt()
     }
 
     /// Each key-value head once for every query head of its group.

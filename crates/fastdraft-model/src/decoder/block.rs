@@ -22,9 +22,16 @@ impl Block {
     /// - `x`: `[batch, seq, hidden]`
     /// - output: `[batch, seq, hidden]`
     pub(super) fn forward(&self, x: Tensor<3>, positions: &Positions) -> Tensor<3> {
-        let attended = self
-            .self_attn
-            .forward(self.input_layernorm.forward(x.clone()), positions);
+        self.with_attention(x, |x| self.self_attn.forward(x, positions))
+    }
+
+    /// The block around an attention of the normed stream.
+    pub(crate) fn with_attention(
+        &self,
+        x: Tensor<3>,
+        attention: impl FnOnce(Tensor<3>) -> Tensor<3>,
+    ) -> Tensor<3> {
+        let attended = attention(self.input_layernorm.forward(x.clone()));
         let x = x + attended;
         let mlp = self
             .mlp

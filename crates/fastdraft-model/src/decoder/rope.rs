@@ -2,37 +2,56 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-use crate::config::DecoderConfig;
+use crate::config::{DecoderConfig, Rotary};
 
 /// What every block of a pass shares.
 #[derive(Debug, Clone)]
-pub(super) struct Positions {
+pub(crate) struct Positions {
     /// `[1, 1, seq, head_dim / 2]`
     cos: Tensor<4>,
     /// `[1, 1, seq, head_dim / 2]`
     sin: Tensor<4>,
-    /// `[1, 1, seq, seq]`, 0 where visible and very negative elsewhere.
-    pub(super) mask: Tensor<4>,
+    /// `[1, 1, seq, span]`, 0 where visible and very negative elsewhere.
+    pub(crate) mask: Tensor<4>,
+    /// First position that a key is needed for.
+    pub(crate) first: usize,
 }
 
 impl Positions {
+    /// Positions of a whole sequence of `seq` tokens.
     pub(super) fn new(config: &DecoderConfig, seq: usize, device: &Device) -> Self {
-        let frequencies = config.rope_frequencies();
-        let half = frequencies.len();
+        Self::after(config, &config.rotary(seq), 0, seq, device)
+    }
+
+    /// Positions of `seq` tokens after `past` others.
+    pub(crate) fn after(
+        config: &DecoderConfig,
+        rotary: &Rotary,
+        past: usize,
+        seq: usize,
+        device: &Device,
+    ) -> Self {
+        let half = rotary.frequencies.len();
+        let end = past + seq;
         let angles = |f: fn(f32) -> f32| -> Tensor<4> {
-            let data: Vec<f32> = (0..seq)
-                .flat_map(|p| frequencies.iter().map(move |w| f(p as f32 * w)))
+            let scale = rotary.attention_factor;
+            let data: Vec<f32> = (past..end)
+                .flat_map(|p| (rotary.frequencies.iter()).map(move |w| scale * f(p as f32 * w)))
                 .collect();
             Tensor::from_data(TensorData::new(data, [1, 1, seq, half]), device)
         };
-        let window = config.sliding_window.unwrap_or(seq);
-        let mask: Vec<f32> = (0..seq)
-            .flat_map(|q| (0..seq).map(move |k| if k <= q && q - k < window { 0.0 } else { -1e9 }))
+        let window = config.sliding_window.unwrap_or(end);
+        let first = (past + 1).saturating_sub(window);
+        let mask: Vec<f32> = (past..end)
+            .flat_map(|q| {
+                (first..end).map(move |k| if k <= q && q - k < window { 0.0 } else { -1e9 })
+            })
             .collect();
         Self {
             cos: angles(f32::cos),
             sin: angles(f32::sin),
-            mask: Tensor::from_data(TensorData::new(mask, [1, 1, seq, seq]), device),
+            mask: Tensor::from_data(TensorData::new(mask, [1, 1, seq, end - first]), device),
+            first,
         }
     }
 

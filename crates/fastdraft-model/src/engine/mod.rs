@@ -1,3 +1,5 @@
 //! Inference engines.
 
+#[cfg(feature = "burn")]
+pub mod burn;
 pub mod cpu;

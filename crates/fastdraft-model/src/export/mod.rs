@@ -1,3 +1,4 @@
 //! [`Checkpoint`](crate::Checkpoint)s into model files.
 
+pub mod gguf;
 pub mod hf;

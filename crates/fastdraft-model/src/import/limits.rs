@@ -60,7 +60,7 @@ pub(crate) fn check(config: &DecoderConfig) -> Result<(), ModelError> {
     }
     positive("rope theta", config.rope_theta)?;
     positive("norm epsilon", config.norm_epsilon)?;
-    rope_scaling(&config.rope_scaling)?;
+    rope_scaling(&config.rope_scaling, config.head_dim / 2)?;
     for &id in config.bos_id.iter().chain(&config.eos_ids) {
         if id as usize >= config.vocabulary_size {
             return Err(ModelError::TokenOutOfRange {
@@ -72,7 +72,7 @@ pub(crate) fn check(config: &DecoderConfig) -> Result<(), ModelError> {
     Ok(())
 }
 
-fn rope_scaling(scaling: &RopeScaling) -> Result<(), ModelError> {
+fn rope_scaling(scaling: &RopeScaling, pairs: usize) -> Result<(), ModelError> {
     match *scaling {
         RopeScaling::None => Ok(()),
         RopeScaling::Linear { factor } => positive("rope factor", factor),
@@ -91,14 +91,37 @@ fn rope_scaling(scaling: &RopeScaling) -> Result<(), ModelError> {
                      {low_freq_factor}"
                 )));
             }
-            if original_context == 0 || original_context > MAX_CONTEXT {
-                return Err(invalid(format!(
-                    "original context of {original_context} tokens"
-                )));
+            context(original_context, 1)
+        }
+        RopeScaling::LongRope {
+            ref short,
+            ref long,
+            original_context,
+            attention_factor,
+        } => {
+            for (name, factors) in [("short_factor", short), ("long_factor", long)] {
+                if factors.len() != pairs {
+                    return Err(invalid(format!(
+                        "{} values in {name} for {pairs} pairs of a head",
+                        factors.len()
+                    )));
+                }
+                factors.iter().try_for_each(|&f| positive(name, f))?;
             }
-            Ok(())
+            if let Some(factor) = attention_factor {
+                positive("attention_factor", factor)?;
+            }
+            // The attention factor divides by the logarithm of it.
+            context(original_context, 2)
         }
     }
+}
+
+fn context(tokens: usize, least: usize) -> Result<(), ModelError> {
+    if (least..=MAX_CONTEXT).contains(&tokens) {
+        return Ok(());
+    }
+    Err(invalid(format!("original context of {tokens} tokens")))
 }
 
 fn positive(name: &str, value: f64) -> Result<(), ModelError> {

@@ -48,7 +48,13 @@ pub(super) fn document(checkpoint: &Checkpoint) -> Result<Value, ModelError> {
             document["mlp_bias"] = json!(config.mlp_bias);
         }
         Family::Phi3 => {
-            document["original_max_position_embeddings"] = json!(config.context_length);
+            let original = match &config.rope_scaling {
+                RopeScaling::LongRope {
+                    original_context, ..
+                } => *original_context,
+                _ => config.context_length,
+            };
+            document["original_max_position_embeddings"] = json!(original);
             document["sliding_window"] = json!(config.sliding_window);
         }
         Family::Mistral => document["sliding_window"] = json!(config.sliding_window),
@@ -129,6 +135,23 @@ fn rope_scaling(scaling: &RopeScaling) -> Value {
                 "high_freq_factor": high_freq_factor,
                 "original_max_position_embeddings": original_context,
             })
+        }
+        RopeScaling::LongRope {
+            ref short,
+            ref long,
+            original_context,
+            attention_factor,
+        } => {
+            let mut value = json!({
+                "type": "longrope",
+                "short_factor": short,
+                "long_factor": long,
+                "original_max_position_embeddings": original_context,
+            });
+            if let Some(factor) = attention_factor {
+                value["attention_factor"] = json!(factor);
+            }
+            value
         }
     }
 }

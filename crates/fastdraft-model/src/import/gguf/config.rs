@@ -66,7 +66,8 @@ pub(super) fn read(file: &GgufFile) -> Result<DecoderConfig, ModelError> {
         )));
     }
     limits::check(&config)?;
-    config.rope_scaling = rope::from_factors(file, &config)?;
+    config.rope_scaling = rope::from_factors(file, &config, arch)?;
+    limits::check(&config)?;
     Ok(config)
 }
 

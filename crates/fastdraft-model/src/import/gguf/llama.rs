@@ -58,7 +58,7 @@ fn plan<'a>(
         Projections::Separate
     };
     let mut plan = Vec::new();
-    let mut known = BTreeSet::from([rope::FACTORS]);
+    let mut known = BTreeSet::from([rope::FACTORS, rope::SHORT, rope::LONG]);
     for (name, expected) in layout::tensors(config, projections) {
         let Some(tensor) = names::stored(&name).and_then(|stored| file.tensor(&stored)) else {
             return Err(ModelError::MissingTensor { name });
@@ -86,7 +86,7 @@ fn plan<'a>(
 }
 
 /// Heads of a projection whose rows the converter reordered: q and k of `llama`.
-fn rotary_heads(config: &DecoderConfig, name: &str) -> Option<usize> {
+pub(crate) fn rotary_heads(config: &DecoderConfig, name: &str) -> Option<usize> {
     if config.family != Family::Llama {
         return None;
     }

@@ -1,7 +1,7 @@
 //! Tensor names of the format for those of Hugging Face.
 
 /// The name in the file, `None` for a tensor the format has no name for.
-pub(super) fn stored(name: &str) -> Option<String> {
+pub(crate) fn stored(name: &str) -> Option<String> {
     match name {
         "model.embed_tokens.weight" => return Some("token_embd.weight".to_owned()),
         "model.norm.weight" => return Some("output_norm.weight".to_owned()),

@@ -7,7 +7,10 @@ use crate::{
 };
 
 /// Divisors of the frequencies, `[head_dim / 2]`.
-pub(super) const FACTORS: &str = "rope_freqs.weight";
+pub(crate) const FACTORS: &str = "rope_freqs.weight";
+/// The same for sequences within the original context, and for longer ones.
+pub(crate) const SHORT: &str = "rope_factors_short.weight";
+pub(crate) const LONG: &str = "rope_factors_long.weight";
 
 /// Published factors of Llama 3.1 and Llama 3.2.
 const LLAMA3_FACTORS: [f64; 2] = [8.0, 32.0];
@@ -22,6 +25,8 @@ pub(super) fn scaling(file: &GgufFile, arch: &str) -> Result<RopeScaling, ModelE
     };
     let kind = file.string(&format!("{arch}.rope.scaling.type"))?;
     match (kind, factor) {
+        // Its factors are tensors.
+        (Some("longrope"), _) => Ok(RopeScaling::None),
         (Some("none"), _) | (None, None) => Ok(RopeScaling::None),
         // A factor without a type is linear, and 1 is how "no scaling" was written.
         (None | Some("linear"), Some(1.0)) => Ok(RopeScaling::None),
@@ -34,23 +39,63 @@ pub(super) fn scaling(file: &GgufFile, arch: &str) -> Result<RopeScaling, ModelE
     }
 }
 
-/// The `llama3` scaling whose factors are these: the file keeps only the result.
-pub(super) fn from_factors(
+/// Divisors of a tensor, where there is one: `[head_dim / 2]`.
+fn divisors(
     file: &GgufFile,
     config: &DecoderConfig,
-) -> Result<RopeScaling, ModelError> {
-    let Some(tensor) = file.tensor(FACTORS) else {
-        return Ok(config.rope_scaling.clone());
+    name: &str,
+) -> Result<Option<Vec<f32>>, ModelError> {
+    let Some(tensor) = file.tensor(name) else {
+        return Ok(None);
     };
     let expected = vec![config.head_dim / 2];
     if tensor.shape != expected {
         return Err(ModelError::ShapeMismatch {
-            name: FACTORS.to_owned(),
+            name: name.to_owned(),
             expected,
             found: tensor.shape.clone(),
         });
     }
-    let stored = file.dequantize(tensor)?;
+    file.dequantize(tensor).map(Some)
+}
+
+/// The scaling that the tensors of the file stand for, else that of `config`.
+pub(super) fn from_factors(
+    file: &GgufFile,
+    config: &DecoderConfig,
+    arch: &str,
+) -> Result<RopeScaling, ModelError> {
+    let pair = (
+        divisors(file, config, SHORT)?,
+        divisors(file, config, LONG)?,
+    );
+    if let (Some(short), Some(long)) = pair {
+        let key = format!("{arch}.rope.scaling.original_context_length");
+        let original = match file.unsigned(&key)? {
+            Some(length) => usize::try_from(length)
+                .map_err(|_| corrupt(file.path(), format!("`{key}` is {length}")))?,
+            None => config.context_length,
+        };
+        return Ok(RopeScaling::LongRope {
+            short: widen(&short),
+            long: widen(&long),
+            original_context: original,
+            attention_factor: file.float(&format!("{arch}.rope.scaling.attn_factor"))?,
+        });
+    }
+    match divisors(file, config, FACTORS)? {
+        Some(stored) => Ok(recognise(config, &stored)),
+        None => Ok(config.rope_scaling.clone()),
+    }
+}
+
+fn widen(divisors: &[f32]) -> Vec<f64> {
+    divisors.iter().map(|&value| f64::from(value)).collect()
+}
+
+/// The published `llama3` scaling with these divisors, of which the file keeps only the result;
+/// else the divisors themselves, for every length.
+fn recognise(config: &DecoderConfig, stored: &[f32]) -> RopeScaling {
     let plain = DecoderConfig {
         rope_scaling: RopeScaling::None,
         ..config.clone()
@@ -67,18 +112,17 @@ pub(super) fn from_factors(
             rope_scaling: candidate.clone(),
             ..plain.clone()
         };
-        let same = scaled
-            .rope_frequencies()
-            .iter()
-            .zip(&base)
-            .zip(&stored)
-            .all(|((scaled, base), stored)| {
-                (base / scaled - stored).abs() <= TOLERANCE * stored.abs()
-            });
+        let same = scaled.rope_frequencies().iter().zip(&base).zip(stored).all(
+            |((scaled, base), stored)| (base / scaled - stored).abs() <= TOLERANCE * stored.abs(),
+        );
         if same {
-            return Ok(candidate);
+            return candidate;
         }
     }
-    let value = format!("`{FACTORS}` with factors of no published model");
-    Err(unsupported(file.path(), "rope scaling", value))
+    RopeScaling::LongRope {
+        short: widen(stored),
+        long: widen(stored),
+        original_context: config.context_length,
+        attention_factor: Some(1.0),
+    }
 }

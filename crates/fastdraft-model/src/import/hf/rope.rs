@@ -5,7 +5,9 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::config::unsupported;
-use crate::{config::RopeScaling, error::ModelError, import::limits};
+use crate::{
+    config::RopeScaling, error::ModelError, import::limits, rope::longrope_attention_factor,
+};
 
 const DEFAULT_THETA: f64 = 10_000.0;
 
@@ -31,6 +33,9 @@ struct Parameters {
     low_freq_factor: Option<f64>,
     high_freq_factor: Option<f64>,
     original_max_position_embeddings: Option<usize>,
+    short_factor: Option<Vec<f64>>,
+    long_factor: Option<Vec<f64>>,
+    attention_factor: Option<f64>,
 }
 
 /// Base of the frequencies and their scaling.
@@ -69,16 +74,35 @@ pub(super) fn convert(path: &Path, raw: &Raw) -> Result<(f64, RopeScaling), Mode
             factor: required("factor", parameters.factor)?,
             low_freq_factor: required("low_freq_factor", parameters.low_freq_factor)?,
             high_freq_factor: required("high_freq_factor", parameters.high_freq_factor)?,
-            original_context: required(
-                "original_max_position_embeddings",
-                parameters
-                    .original_max_position_embeddings
-                    .or(raw.original_max_position_embeddings),
-            )?,
+            original_context: original_context(raw, parameters)?,
         },
+        "longrope" => longrope(raw, parameters)?,
         other => return Err(unsupported(path, "rope type", other.to_owned())),
     };
     Ok((theta, scaling))
+}
+
+fn longrope(raw: &Raw, parameters: &Parameters) -> Result<RopeScaling, ModelError> {
+    let original_context = original_context(raw, parameters)?;
+    // A stated factor stands for the ratio of the two context lengths.
+    let attention_factor = parameters.attention_factor.or_else(|| {
+        parameters
+            .factor
+            .map(|factor| longrope_attention_factor(factor, original_context))
+    });
+    Ok(RopeScaling::LongRope {
+        short: required("short_factor", parameters.short_factor.clone())?,
+        long: required("long_factor", parameters.long_factor.clone())?,
+        original_context,
+        attention_factor,
+    })
+}
+
+fn original_context(raw: &Raw, parameters: &Parameters) -> Result<usize, ModelError> {
+    let context = parameters
+        .original_max_position_embeddings
+        .or(raw.original_max_position_embeddings);
+    required("original_max_position_embeddings", context)
 }
 
 fn required<T>(name: &str, value: Option<T>) -> Result<T, ModelError> {

@@ -1,0 +1,194 @@
+//! The engine as `Draft` and `Target`.
+
+use burn::tensor::{Device, Tensor};
+use fastdraft_specdec::{
+    Distribution, Draft, LogitRows, Proposal, Sampler, Target, TokenId, Vocabulary,
+};
+
+use super::cache::KvCache;
+use crate::{
+    checkpoint::{Checkpoint, DraftVocabulary},
+    decoder::Decoder,
+    error::ModelError,
+};
+
+/// Tokens of one prefill pass; bounds the activations, not the result.
+const PREFILL: usize = 256;
+
+/// One sequence over a decoder on a Burn device: a target, or a draft.
+///
+/// The longest common prefix of the context and what the cache holds is never computed twice.
+#[derive(Debug)]
+pub struct BurnEngine {
+    decoder: Decoder,
+    draft_vocabulary: Option<DraftVocabulary>,
+    cache: KvCache,
+    cached: Vec<u32>,
+    logits: Vec<f32>,
+    vocabulary: Vocabulary,
+}
+
+impl BurnEngine {
+    /// An engine with room for `capacity` tokens. `draft_vocabulary` names the target tokens of
+    /// a trimmed head; `fingerprint` identifies the tokenizer.
+    ///
+    /// Decoders share their weights when cloned, so several engines cost one model. On an
+    /// autodiff device every pass would record its graph: give the inner device's decoder.
+    ///
+    /// # Errors
+    /// [`ModelError::InvalidConfig`] when `draft_vocabulary` does not cover the head.
+    pub fn new(
+        decoder: Decoder,
+        draft_vocabulary: Option<DraftVocabulary>,
+        capacity: usize,
+        fingerprint: u64,
+    ) -> Result<Self, ModelError> {
+        let config = decoder.config();
+        let rows = draft_vocabulary
+            .as_ref()
+            .map_or(config.vocabulary_size, |kept| kept.token_ids().len());
+        if rows != config.head_size {
+            return Err(ModelError::InvalidConfig {
+                reason: format!("a head of {} rows for {rows} tokens", config.head_size),
+            });
+        }
+        let device = decoder.norm.gamma.val().device();
+        Ok(Self {
+            cache: KvCache::new(config, capacity, &device),
+            cached: Vec::with_capacity(capacity),
+            logits: Vec::new(),
+            vocabulary: Vocabulary::new(config.vocabulary_size, fingerprint),
+            draft_vocabulary,
+            decoder,
+        })
+    }
+
+    /// An engine over a checkpoint put on `device`.
+    ///
+    /// # Errors
+    /// Those of [`Decoder::from_checkpoint`] and of [`BurnEngine::new`].
+    pub fn from_checkpoint(
+        checkpoint: &Checkpoint,
+        device: &Device,
+        capacity: usize,
+        fingerprint: u64,
+    ) -> Result<Self, ModelError> {
+        let decoder = Decoder::from_checkpoint(checkpoint, device)?;
+        let kept = checkpoint.draft_vocabulary.clone();
+        Self::new(decoder, kept, capacity, fingerprint)
+    }
+
+    /// The model.
+    #[must_use]
+    pub fn decoder(&self) -> &Decoder {
+        &self.decoder
+    }
+
+    /// Feeds `context` then `extra`, leaving the logits of the last `outputs` tokens.
+    fn feed(&mut self, context: &[u32], extra: &[u32], outputs: usize) -> Result<(), ModelError> {
+        let total = context.len() + extra.len();
+        if outputs == 0 || total < outputs {
+            return Err(ModelError::InvalidPass {
+                reason: format!("{total} tokens for {outputs} rows of logits"),
+            });
+        }
+        let wanted = context.iter().chain(extra);
+        let shared = (self.cached.iter())
+            .zip(wanted)
+            .take_while(|(a, b)| a == b)
+            .count();
+        self.forget(shared.min(total - outputs));
+        let pending: Vec<u32> = (context.iter().chain(extra))
+            .skip(self.cached.len())
+            .copied()
+            .collect();
+        // The rows asked for come from one pass, the last.
+        let early = (pending.len() - outputs) / PREFILL * PREFILL;
+        let (early, last) = pending.split_at(early);
+        for chunk in early.chunks_exact(PREFILL) {
+            self.decoder.extend(chunk, 0, &mut self.cache)?;
+            self.cached.extend_from_slice(chunk);
+        }
+        let logits = (self.decoder).forward_cached(last, outputs, &mut self.cache)?;
+        self.cached.extend_from_slice(last);
+        self.logits = to_host(logits)?;
+        Ok(())
+    }
+
+    fn forget(&mut self, len: usize) {
+        self.cache.truncate(len);
+        self.cached.truncate(len);
+    }
+}
+
+fn to_host(logits: Tensor<2>) -> Result<Vec<f32>, ModelError> {
+    (logits.into_data().convert::<f32>())
+        .try_into_vec()
+        .map_err(|error| ModelError::InvalidPass {
+            reason: format!("logits: {error:?}"),
+        })
+}
+
+impl Target for BurnEngine {
+    type Error = ModelError;
+
+    fn vocabulary(&self) -> &Vocabulary {
+        &self.vocabulary
+    }
+
+    fn score(
+        &mut self,
+        context: &[TokenId],
+        proposal: &[TokenId],
+        out: &mut LogitRows,
+    ) -> Result<(), ModelError> {
+        let rows = proposal.len() + 1;
+        self.feed(context, proposal, rows)?;
+        out.reset(rows, self.decoder.config().head_size)
+            .copy_from_slice(&self.logits);
+        Ok(())
+    }
+
+    fn truncate(&mut self, len: usize) -> Result<(), ModelError> {
+        self.forget(len);
+        Ok(())
+    }
+}
+
+impl Draft for BurnEngine {
+    type Error = ModelError;
+
+    fn propose(
+        &mut self,
+        context: &[TokenId],
+        gamma: usize,
+        sampler: &mut Sampler<'_>,
+        out: &mut Proposal,
+    ) -> Result<(), ModelError> {
+        let mut history = context.to_vec();
+        let mut distribution = Distribution::default();
+        for _ in 0..gamma {
+            self.feed(&history, &[], 1)?;
+            let token = match &self.draft_vocabulary {
+                Some(trimmed) => sampler.sample_subset(
+                    &self.logits,
+                    trimmed.token_ids(),
+                    &history,
+                    &mut distribution,
+                ),
+                None => sampler.sample(&self.logits, &history, &mut distribution),
+            }
+            .map_err(|error| ModelError::Sampling {
+                reason: error.to_string(),
+            })?;
+            out.push(token, &distribution);
+            history.push(token);
+        }
+        Ok(())
+    }
+
+    fn truncate(&mut self, len: usize) -> Result<(), ModelError> {
+        self.forget(len);
+        Ok(())
+    }
+}

@@ -6,6 +6,7 @@
 extern crate alloc;
 
 mod adjust;
+pub mod batch;
 mod clock;
 mod config;
 mod cumulative;
@@ -14,6 +15,7 @@ mod draft;
 mod error;
 pub mod gamma;
 mod generate;
+mod intersection;
 mod lookup;
 mod math;
 mod metrics;
@@ -41,6 +43,7 @@ pub use distribution::Distribution;
 pub use draft::{Draft, NoDraft, Proposal};
 pub use error::{DistributionError, GenerateError, TransformError, VerifyError};
 pub use generate::{generate, generate_plain};
+pub use intersection::{DraftModel, IntersectionError, TokenIntersection};
 pub use lookup::{Cascade, EitherError, PromptLookup, SuffixLookup};
 pub use metrics::Metrics;
 pub use sampler::Sampler;

@@ -1,3 +1,5 @@
 //! Making a draft.
 
 pub mod init;
+pub mod narrow;
+pub mod shape;

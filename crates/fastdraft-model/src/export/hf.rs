@@ -11,7 +11,12 @@ use crate::{checkpoint::Checkpoint, error::ModelError, import::layout};
 /// creating it if needed.
 ///
 /// Each file is written under another name and then renamed, the configuration last, so a reader
-/// never sees half a file. A trimmed head is written with `d2t`, `t2d` and `draft_vocab_size`.
+/// never sees half a file.
+///
+/// A trimmed head is written with `d2t`, `t2d` and `draft_vocab_size`, for this crate and the
+/// trainers of the field that use those names. transformers refuses such a directory, naming
+/// `lm_head.weight`, instead of sampling the wrong tokens: no weights of a full head have the
+/// draft's law, in which the tokens left out have probability 0.
 ///
 /// # Errors
 /// [`ModelError::InvalidConfig`] when the family's `config.json` cannot express the

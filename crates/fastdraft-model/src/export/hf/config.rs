@@ -34,7 +34,7 @@ pub(super) fn document(checkpoint: &Checkpoint) -> Result<Value, ModelError> {
         "rms_norm_eps": config.norm_epsilon,
         "max_position_embeddings": config.context_length,
         "rope_theta": config.rope_theta,
-        "rope_scaling": rope_scaling(&config.rope_scaling),
+        "rope_scaling": rope_scaling(config),
         "tie_word_embeddings": config.tied,
         "bos_token_id": config.bos_id,
         "eos_token_id": eos(&config.eos_ids),
@@ -118,8 +118,8 @@ fn expressible(config: &DecoderConfig) -> Result<(), ModelError> {
     }
 }
 
-fn rope_scaling(scaling: &RopeScaling) -> Value {
-    match *scaling {
+fn rope_scaling(config: &DecoderConfig) -> Value {
+    match config.rope_scaling {
         RopeScaling::None => Value::Null,
         RopeScaling::Linear { factor } => json!({ "rope_type": "linear", "factor": factor }),
         RopeScaling::Llama3 {
@@ -144,6 +144,7 @@ fn rope_scaling(scaling: &RopeScaling) -> Value {
         } => {
             let mut value = json!({
                 "type": "longrope",
+                "factor": config.context_length as f64 / original_context as f64,
                 "short_factor": short,
                 "long_factor": long,
                 "original_max_position_embeddings": original_context,

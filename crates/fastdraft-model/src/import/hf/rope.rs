@@ -20,6 +20,7 @@ pub(super) struct Raw {
     rope_theta: Option<f64>,
     partial_rotary_factor: Option<f64>,
     original_max_position_embeddings: Option<usize>,
+    max_position_embeddings: Option<usize>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -84,10 +85,12 @@ pub(super) fn convert(path: &Path, raw: &Raw) -> Result<(f64, RopeScaling), Mode
 
 fn longrope(raw: &Raw, parameters: &Parameters) -> Result<RopeScaling, ModelError> {
     let original_context = original_context(raw, parameters)?;
-    // A stated factor stands for the ratio of the two context lengths.
+    // A stated factor stands for the ratio of the two context lengths, where it is another one.
+    let ratio = raw.max_position_embeddings.unwrap_or(0) as f64 / original_context as f64;
     let attention_factor = parameters.attention_factor.or_else(|| {
         parameters
             .factor
+            .filter(|factor| (factor - ratio).abs() > 1e-9 * ratio)
             .map(|factor| longrope_attention_factor(factor, original_context))
     });
     Ok(RopeScaling::LongRope {

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Log-probabilities of llama.cpp on our GGUF files against transformers' logits.
 
-    python llama_cpp.py CONVERT MODEL_DIRECTORY...
+    python llama_cpp_agrees.py CONVERT MODEL_DIRECTORY...
 
 CONVERT is the built example `convert`; a directory has `expected.safetensors`. Needs llama-cpp-python, gguf and
 safetensors. Float32 must agree within 1e-4 and float16 within 1e-2; bfloat16 and Q8_0, whose activations llama.cpp

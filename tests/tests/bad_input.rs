@@ -102,6 +102,7 @@ fn a_learning_rate_that_diverges_names_the_step() {
         batch: 4,
         clip: f32::INFINITY,
         seed: 1,
+        ..StageConfig::default()
     };
     let error = trainer
         .run(&config, &[(&packed, 1)], &mut Progress::hidden())

@@ -48,6 +48,7 @@ fn stage(name: &str, steps: usize) -> StageConfig {
         batch: 8,
         clip: 1.0,
         seed: 5,
+        ..StageConfig::default()
     }
 }
 

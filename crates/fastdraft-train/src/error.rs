@@ -39,6 +39,43 @@ pub enum TrainError {
         /// The loss.
         loss: f32,
     },
+    /// The gradient of a tensor is not a number any more.
+    #[error("the gradient of {tensor} is not finite; lower the learning rate")]
+    Gradient {
+        /// Path of the parameter.
+        tensor: String,
+    },
+    /// Text that is no recipe.
+    #[error("recipe: {reason}")]
+    RecipeSyntax {
+        /// What the parser said, with the line.
+        reason: String,
+    },
+    /// A recipe that cannot be run.
+    #[error("recipe:\n{0}")]
+    Recipe(#[from] crate::recipe::Problems),
+    /// A step failed.
+    #[error("stage {stage}, step {step}: {source}")]
+    Step {
+        /// Stage.
+        stage: String,
+        /// Step, from 0.
+        step: usize,
+        /// What went wrong.
+        source: Box<TrainError>,
+    },
+    /// A device did not hand a tensor over.
+    #[error("tensor: {reason}")]
+    Tensor {
+        /// What the device said.
+        reason: String,
+    },
+    /// The target's probabilities are missing or do not fit the rows.
+    #[error("the target's probabilities: {reason}")]
+    Teacher {
+        /// What does not fit.
+        reason: String,
+    },
     /// There is nothing to train or measure on.
     #[error("{what} is empty")]
     Empty {

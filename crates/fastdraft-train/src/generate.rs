@@ -1,7 +1,8 @@
 //! The target answers: sequence-level distillation data, many sequences a pass.
 //!
 //! The paper's alignment stage (arXiv 2411.11055, section 3.3) needs no logits, only text that
-//! the target itself wrote at several temperatures.
+//! the target itself wrote at several temperatures. Its probabilities cost nothing beyond that,
+//! as every pass computes them anyway, so they can be recorded too.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,9 @@ use fastdraft_model::engine::cpu::{KvCache, Segment, Workspace};
 use fastdraft_specdec::{Distribution, Sampler, SeededUniform, Transform};
 use rayon::prelude::*;
 
-use crate::{error::TrainError, progress::Progress, target::TargetModel};
+use crate::{
+    error::TrainError, progress::Progress, target::TargetModel, teacher::SparseDistributions,
+};
 
 /// A prompt ready for the target.
 #[derive(Debug, Clone)]
@@ -36,6 +39,17 @@ pub struct GenerateConfig {
     pub limit: Option<Duration>,
     /// Of the sampling.
     pub seed: u64,
+    /// Most probable tokens that are recorded for every token of an answer; 0 records none.
+    pub top_k: usize,
+}
+
+/// An answer and what the target thought of each of its tokens.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TaughtAnswer {
+    /// The answer.
+    pub answer: Answer,
+    /// One position for each answer token, at temperature 1; none when nothing was recorded.
+    pub teacher: SparseDistributions,
 }
 
 /// A sequence the target is writing.
@@ -48,11 +62,13 @@ struct Running {
     transform: Transform,
     rng: SeededUniform,
     distribution: Distribution,
+    teacher: SparseDistributions,
 }
 
 impl Running {
     /// Samples the next token from its logits.
     fn take(&mut self, logits: &[f32]) -> Result<(), TrainError> {
+        self.teacher.push_logits(logits);
         let token = Sampler::new(&self.transform, &mut self.rng)
             .sample(logits, &self.history, &mut self.distribution)
             .map_err(|error| TrainError::Decode {
@@ -77,7 +93,7 @@ pub fn generate_answers(
     questions: &[Question],
     config: &GenerateConfig,
     progress: &mut Progress,
-) -> Result<Vec<Answer>, TrainError> {
+) -> Result<Vec<TaughtAnswer>, TrainError> {
     if questions.is_empty() || config.temperatures.is_empty() {
         return Err(TrainError::Empty {
             what: "the list of questions or temperatures".into(),
@@ -162,6 +178,7 @@ fn begin(
         transform: Transform::temperature(temperature),
         rng: SeededUniform::new(config.seed.wrapping_add(index as u64)),
         distribution: Distribution::default(),
+        teacher: SparseDistributions::new(config.top_k),
     }
 }
 
@@ -169,14 +186,18 @@ fn finish(
     target: &TargetModel,
     questions: &[Question],
     run: Running,
-) -> Result<Answer, TrainError> {
+) -> Result<TaughtAnswer, TrainError> {
     let question = &questions[run.question];
-    Ok(Answer {
+    let answer = Answer {
         id: question.id.clone(),
         prompt: question.prompt.clone(),
         answer: target.tokenizer.decode(&run.answer, true)?,
         prompt_ids: question.ids.clone(),
         answer_ids: run.answer,
         temperature: run.transform.temperature as f32,
+    };
+    Ok(TaughtAnswer {
+        answer,
+        teacher: run.teacher,
     })
 }

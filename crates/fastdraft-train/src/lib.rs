@@ -6,9 +6,11 @@ pub mod generate;
 pub mod loss;
 pub mod optim;
 pub mod progress;
+pub mod recipe;
 pub mod report;
 pub mod stage;
 pub mod target;
+pub mod teacher;
 
 pub use error::TrainError;
 pub use target::{DraftModel, TargetModel};

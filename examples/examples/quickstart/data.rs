@@ -3,12 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use fastdraft_data::{
-    DataError, PackedTokens, Packer,
-    answers::Answer,
-    frequency,
+    PackedTokens, Packer, frequency,
     source::{Prompt, documents, read_prompts},
 };
-use fastdraft_train::{TargetModel, TrainError, generate::Question, progress::Progress};
+use fastdraft_train::{
+    TargetModel, TrainError,
+    generate::{Question, TaughtAnswer},
+    progress::Progress,
+    teacher::{SparseDistributions, TaughtRows},
+};
 
 /// Tokens of a document whose continuation the target writes.
 const CONTINUE_FROM: usize = 40;
@@ -79,17 +82,19 @@ impl Data {
     }
 }
 
-/// Answers as rows whose loss covers the answers alone.
+/// Answers as rows whose loss covers the answers alone, with the target's probabilities.
 pub fn pack_answers(
-    answers: &[Answer],
+    answers: &[TaughtAnswer],
     sequence: usize,
     target: &TargetModel,
-) -> Result<PackedTokens, DataError> {
+) -> Result<TaughtRows, TrainError> {
     let mut packer = Packer::new(sequence, end(target));
+    let mut teacher = SparseDistributions::new(answers.first().map_or(0, |a| a.teacher.k()));
     for answer in answers {
-        packer.push_masked(&answer.masked()?);
+        packer.push_masked(&answer.answer.masked()?);
+        teacher.append(&answer.teacher)?;
     }
-    packer.finish()
+    TaughtRows::new(packer.finish()?, teacher)
 }
 
 /// Rows of a corpus, and the opening of every document that is long enough.

@@ -13,6 +13,7 @@ use fastdraft_train::{
     DraftModel, TargetModel, TrainError,
     evaluate::{EvaluateConfig, PlainSpeed, TaskReport, evaluate, plain_speed},
     generate::{GenerateConfig, generate_answers},
+    loss::Loss,
     optim::schedule::Schedule,
     progress::Progress,
     report,
@@ -28,6 +29,10 @@ const SECONDS_PER_PROMPT: f64 = 100.0;
 const SEQUENCE: usize = 128;
 const BATCH: usize = 2;
 const DRAFT_VOCABULARY: usize = 8192;
+/// Probabilities of the target that are recorded for each token of its answers.
+const TOP_K: usize = 32;
+/// Of the alignment.
+const LOSS: Loss = Loss::CrossEntropy;
 
 /// Trains a small draft for a target and measures it.
 #[derive(Parser)]
@@ -164,6 +169,7 @@ fn run(args: &Args) -> Outcome {
         batch: BATCH,
         clip: 1.0,
         seed: args.seed.wrapping_add(order),
+        ..StageConfig::default()
     };
     let mut stages = Vec::new();
 
@@ -192,10 +198,11 @@ fn run(args: &Args) -> Outcome {
             batch: 32,
             limit: Some(Duration::from_secs_f64(seconds * SHARES[2])),
             seed: args.seed,
+            top_k: TOP_K,
         },
         &mut progress,
     )?;
-    let answer_tokens: usize = answers.iter().map(|a| a.answer_ids.len()).sum();
+    let answer_tokens: usize = answers.iter().map(|a| a.answer.answer_ids.len()).sum();
     progress.finish(&format!(
         "{} answers, {answer_tokens} tokens",
         answers.len()
@@ -203,11 +210,11 @@ fn run(args: &Args) -> Outcome {
 
     let aligned = data::pack_answers(&answers, SEQUENCE, &target)?;
     let mut progress = Progress::start("FT  answers");
-    let done = trainer.run(
-        &stage("FT", share(3), 5e-4, 3),
-        &[(&aligned, 1)],
-        &mut progress,
-    )?;
+    let align = StageConfig {
+        loss: LOSS,
+        ..stage("FT", share(3), 5e-4, 3)
+    };
+    let done = trainer.run(&align, &[(&aligned, 1)], &mut progress)?;
     progress.finish(&format!("loss {:.3}", done.last_loss));
     stages.push(measure.stage(&trainer, done)?);
 

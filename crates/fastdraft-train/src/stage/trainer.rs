@@ -1,63 +1,25 @@
 //! The training loop.
 
-use std::time::Instant;
+use std::{ops::ControlFlow, time::Instant};
 
-use burn::{
-    module::Module,
-    optim::{AdamWConfig, GradientsParams, ModuleOptimizer},
-    tensor::Device,
-};
-use fastdraft_data::{MixtureLoader, PackedTokens};
+use burn::{module::Module, optim::GradientsParams, tensor::Device};
+use fastdraft_data::MixtureLoader;
 use fastdraft_model::{Checkpoint, DraftVocabulary, decoder::Decoder};
-use serde::Serialize;
 
-use super::Budget;
+use super::{Source, StageConfig, StageReport, StageState, Step};
 use crate::{
     error::TrainError,
-    loss::cross_entropy::{Row, cross_entropy},
-    optim::{clip::clip_global_norm, schedule::Schedule},
+    loss::{Batch, Row, fused, plain},
+    optim::AdamW,
     progress::Progress,
 };
-
-/// One stage.
-#[derive(Debug, Clone)]
-pub struct StageConfig {
-    /// Shown and reported: `PT`, `CP`, `FT`.
-    pub name: String,
-    /// When it ends.
-    pub budget: Budget,
-    /// Learning rate over the stage.
-    pub schedule: Schedule,
-    /// Rows of a step.
-    pub batch: usize,
-    /// Largest joint norm of the gradients.
-    pub clip: f32,
-    /// Order of the rows.
-    pub seed: u64,
-}
-
-/// What a stage did.
-#[derive(Debug, Clone, Serialize)]
-pub struct StageReport {
-    /// Name of the stage.
-    pub stage: String,
-    /// Optimizer steps.
-    pub steps: usize,
-    /// Input tokens seen.
-    pub tokens: usize,
-    /// Wall clock.
-    pub seconds: f64,
-    /// Mean loss of the first tenth of the steps, in nats a token.
-    pub first_loss: f32,
-    /// Mean loss of the last tenth of the steps, in nats a token.
-    pub last_loss: f32,
-}
 
 /// A draft in training. Optimizer moments start anew with every stage, weights carry over.
 pub struct Trainer {
     decoder: Decoder,
     vocabulary: Option<DraftVocabulary>,
     head_rows: Option<Vec<Option<u32>>>,
+    on_host: bool,
 }
 
 impl Trainer {
@@ -82,6 +44,7 @@ impl Trainer {
             decoder,
             vocabulary: draft.draft_vocabulary.clone(),
             head_rows,
+            on_host: *device == Device::flex(),
         })
     }
 
@@ -93,87 +56,137 @@ impl Trainer {
         Ok(self.decoder.to_checkpoint(self.vocabulary.clone())?)
     }
 
-    /// Trains on a mixture: each source with its weight, in rows.
+    /// Trains on a mixture: each source with its weight, in rows. The weights stay as they were
+    /// when it fails.
     ///
     /// # Errors
-    /// [`TrainError::Empty`] without rows, [`TrainError::Diverged`] when the loss is not finite.
-    pub fn run(
+    /// [`TrainError::Empty`] without rows, [`TrainError::Teacher`] when the loss needs
+    /// probabilities that a source lacks, [`TrainError::Diverged`] when the loss is not finite,
+    /// [`TrainError::Step`] with [`TrainError::Gradient`] when a gradient is not.
+    pub fn run<'a, S: Into<Source<'a>> + Copy>(
         &mut self,
         config: &StageConfig,
-        sources: &[(&PackedTokens, u32)],
+        sources: &[S],
         progress: &mut Progress,
     ) -> Result<StageReport, TrainError> {
-        let rows: Vec<usize> = sources.iter().map(|(packed, _)| packed.rows()).collect();
-        let weights: Vec<u32> = sources.iter().map(|(_, weight)| *weight).collect();
-        let loader = MixtureLoader::new(&rows, &weights, config.batch, config.seed)?;
-        let mut optimizer: ModuleOptimizer = AdamWConfig::new()
-            .with_beta_2(0.95)
-            .with_epsilon(1e-8)
-            .with_weight_decay(0.0)
-            .init();
-        let start = Instant::now();
-        let (mut losses, mut tokens, mut step) = (Vec::new(), 0, 0);
+        let mut show = |step: &Step<'_>| {
+            if let Some(loss) = step.loss {
+                let rate = step.state.tokens as f64 / step.state.seconds.max(1e-9);
+                progress.set(step.done, &format!("loss {loss:.3}  {rate:.0} tok/s"));
+            }
+            Ok(ControlFlow::Continue(()))
+        };
+        let state = self.run_from(config, sources, StageState::default(), &mut show)?;
+        state.report(&config.name)
+    }
+
+    /// Trains on from a state; `observe` sees every step and can end the stage. Equal weights,
+    /// state and data give equal losses and weights, to the bit on one machine's CPU.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run), and what `observe` returns.
+    pub fn run_from<'a, S: Into<Source<'a>> + Copy>(
+        &mut self,
+        config: &StageConfig,
+        sources: &[S],
+        mut state: StageState,
+        observe: &mut dyn FnMut(&Step<'_>) -> Result<ControlFlow<()>, TrainError>,
+    ) -> Result<StageState, TrainError> {
+        let sources: Vec<Source<'a>> = sources.iter().map(|source| (*source).into()).collect();
+        let loader = loader(config, &sources)?;
+        let mut optimizer =
+            (state.optimizer.take()).unwrap_or_else(|| AdamW::new(config.optimizer));
+        let mut decoder = self.decoder.clone();
+        let (start, before) = (Instant::now(), state.seconds);
         loop {
-            let done = config.budget.spent(start, step);
+            let done = config.budget.spent(&state);
             if done >= 1.0 {
                 break;
             }
-            let batch: Vec<Row<'_>> = loader
-                .batch(step)
-                .into_iter()
-                .map(|(source, row)| {
-                    let (ids, mask) = sources[source].0.row(row);
-                    Row { ids, mask }
-                })
+            let rows: Vec<Row<'_>> = (loader.batch(state.step).into_iter())
+                .map(|(source, row)| sources[source].row(row))
                 .collect();
-            tokens += batch.iter().map(|row| row.ids.len() - 1).sum::<usize>();
-            if let Some(loss) = self.step(config, &batch, done, &mut optimizer) {
-                if !loss.is_finite() {
+            let rate = config.schedule.at(done);
+            let batch = Batch::new(&rows, self.head_rows.as_deref(), config.loss);
+            let (mut loss, mut norm) = (None, None);
+            if let Some(batch) = batch {
+                let at = |source| at_step(config, &state, source);
+                let (value, gradients) = self.backward(&decoder, &batch).map_err(at)?;
+                if !value.is_finite() {
                     return Err(TrainError::Diverged {
                         stage: config.name.clone(),
-                        step,
-                        loss,
+                        step: state.step,
+                        loss: value,
                     });
                 }
-                losses.push(loss);
-                let rate = tokens as f64 / start.elapsed().as_secs_f64();
-                progress.set(done, &format!("loss {loss:.3}  {rate:.0} tok/s"));
+                let (moved, length) = optimizer
+                    .step(decoder, gradients, rate, config.clip)
+                    .map_err(at)?;
+                decoder = moved;
+                (loss, norm) = (Some(value), Some(length));
+                state.losses.push(value);
             }
-            step += 1;
+            state.tokens += rows.iter().map(|row| row.ids.len() - 1).sum::<usize>();
+            state.step += 1;
+            state.seconds = before + start.elapsed().as_secs_f64();
+            state.optimizer = Some(optimizer);
+            let step = Step {
+                loss,
+                norm,
+                rate,
+                done,
+                state: &state,
+                decoder: &decoder,
+                vocabulary: self.vocabulary.as_ref(),
+            };
+            let next = observe(&step)?;
+            if next.is_break() {
+                break;
+            }
+            optimizer = (state.optimizer.take()).unwrap_or_default();
         }
-        if losses.is_empty() {
-            return Err(TrainError::Empty {
-                what: format!("the trained part of the data of stage {}", config.name),
-            });
-        }
-        let tenth = (losses.len() / 10).max(1);
-        let mean = |part: &[f32]| part.iter().sum::<f32>() / part.len() as f32;
-        Ok(StageReport {
-            stage: config.name.clone(),
-            steps: step,
-            tokens,
-            seconds: start.elapsed().as_secs_f64(),
-            first_loss: mean(&losses[..tenth]),
-            last_loss: mean(&losses[losses.len() - tenth..]),
-        })
+        self.decoder = decoder;
+        Ok(state)
     }
 
-    /// One optimizer step; `None` when no position of the batch is trained.
-    fn step(
-        &mut self,
-        config: &StageConfig,
-        batch: &[Row<'_>],
-        done: f64,
-        optimizer: &mut ModuleOptimizer,
-    ) -> Option<f32> {
-        let (loss, _) = cross_entropy(&self.decoder, batch, self.head_rows.as_deref())?;
-        let value = loss.clone().into_scalar::<f32>();
-        if value.is_finite() {
-            let mut gradients = GradientsParams::from_grads(loss.backward(), &self.decoder);
-            clip_global_norm(&self.decoder, &mut gradients, config.clip);
-            let rate = config.schedule.at(done);
-            self.decoder = optimizer.step(rate, self.decoder.clone(), gradients);
+    fn backward(
+        &self,
+        decoder: &Decoder,
+        batch: &Batch,
+    ) -> Result<(f32, GradientsParams), TrainError> {
+        if self.on_host {
+            return fused(decoder, batch);
         }
-        Some(value)
+        let loss = plain(decoder, batch);
+        let value = loss.clone().into_scalar::<f32>();
+        Ok((value, GradientsParams::from_grads(loss.backward(), decoder)))
+    }
+}
+
+fn loader(config: &StageConfig, sources: &[Source<'_>]) -> Result<MixtureLoader, TrainError> {
+    let taught = (sources.iter()).all(|source| source.is_taught() || source.weight() == 0);
+    if config.loss.needs_teacher() && !taught {
+        return Err(TrainError::Teacher {
+            reason: format!(
+                "stage {} has the loss {:?}, but a source without probabilities",
+                config.name, config.loss
+            ),
+        });
+    }
+    let rows: Vec<usize> = sources.iter().map(Source::rows).collect();
+    let weights: Vec<u32> = sources.iter().map(Source::weight).collect();
+    Ok(MixtureLoader::new(
+        &rows,
+        &weights,
+        config.batch,
+        config.seed,
+    )?)
+}
+
+fn at_step(config: &StageConfig, state: &StageState, source: TrainError) -> TrainError {
+    TrainError::Step {
+        stage: config.name.clone(),
+        step: state.step,
+        source: Box::new(source),
     }
 }

@@ -1,0 +1,263 @@
+//! Runs a recipe: `train RECIPE.toml [--out DIR] [--check]`.
+
+use std::{fs::File, io::Write, ops::ControlFlow, path::PathBuf, process::ExitCode};
+
+use clap::Parser;
+use fastdraft_data::{
+    PackedTokens, Packer, frequency,
+    source::{documents, read_prompts},
+};
+use fastdraft_examples::{Dtype, Outcome, finish, target, writable};
+use fastdraft_hw::{DeviceSpec, open};
+use fastdraft_model::{Checkpoint, DecoderConfig, DraftVocabulary, draft::init};
+use fastdraft_train::{
+    DraftModel, TargetModel, TrainError,
+    evaluate::{EvaluateConfig, evaluate, plain_speed},
+    generate::{GenerateConfig, Question, generate_answers},
+    progress::Progress,
+    recipe::{AnswersSource, EvaluationSpec, Recipe, SourceSpec, ValidRecipe},
+    report,
+    stage::{Source, StageState, Step, Trainer},
+    target::save_draft,
+    teacher::{SparseDistributions, TaughtRows},
+};
+
+/// Trains a draft as a recipe says.
+#[derive(Parser)]
+struct Args {
+    /// A TOML file, such as those in recipes/.
+    recipe: PathBuf,
+    /// Where the draft, the metrics and the report go.
+    #[arg(long, default_value = "out")]
+    out: PathBuf,
+    /// Where it is trained.
+    #[arg(long, default_value = "cpu")]
+    device: DeviceSpec,
+    /// Weight format of the target and of drafts that are measured.
+    #[arg(long, value_enum, default_value = "bf16")]
+    dtype: Dtype,
+    /// Only say what the recipe would do.
+    #[arg(long)]
+    check: bool,
+}
+
+/// Rows of one source.
+enum Rows {
+    Text(PackedTokens),
+    Taught(TaughtRows),
+}
+
+impl Rows {
+    fn source(&self, weight: u32) -> Source<'_> {
+        match self {
+            Self::Text(rows) => (rows, weight).into(),
+            Self::Taught(rows) => (rows, weight).into(),
+        }
+    }
+
+    fn packed(&self) -> &PackedTokens {
+        match self {
+            Self::Text(rows) => rows,
+            Self::Taught(rows) => rows.packed(),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    finish(run(&Args::parse()))
+}
+
+fn run(args: &Args) -> Outcome {
+    let recipe = Recipe::load(&args.recipe)?;
+    let recipe = recipe.validate().map_err(TrainError::from)?;
+    for config in recipe.stage_configs() {
+        println!(
+            "{:<6} {:?}, {} × {} tokens a step, {:?}, learning rate {}",
+            config.name,
+            config.budget,
+            config.batch,
+            recipe.sequence_length,
+            config.loss,
+            config.schedule.peak
+        );
+    }
+    if args.check {
+        return Ok(());
+    }
+    writable(&args.out)?;
+    let device = open(&args.device)?;
+    let target = target(&recipe.target, args.dtype)?;
+    let mut stages = Vec::new();
+    for stage in &recipe.stages {
+        let rows = |source| rows(source, &recipe, &target);
+        stages.push((stage.sources.iter().map(rows)).collect::<Result<Vec<_>, _>>()?);
+    }
+    let first = draft(&recipe, &stages, &target)?;
+    let mut trainer = Trainer::new(&first, &device, recipe.draft.freeze_embedding)?;
+    let mut metrics = File::create(args.out.join("metrics.jsonl"))?;
+    for ((config, rows), spec) in recipe
+        .stage_configs()
+        .iter()
+        .zip(&stages)
+        .zip(&recipe.stages)
+    {
+        let sources: Vec<Source<'_>> = (rows.iter().zip(&spec.sources))
+            .map(|(rows, source)| rows.source(source.weight))
+            .collect();
+        let mut progress = Progress::start(&config.name);
+        let mut observe = |step: &Step<'_>| {
+            if let Some(loss) = step.loss {
+                let rate = step.state.tokens as f64 / step.state.seconds.max(1e-9);
+                progress.set(step.done, &format!("loss {loss:.3}  {rate:.0} tok/s"));
+            }
+            let line = step.metrics(&config.name).to_string();
+            writeln!(metrics, "{line}").map_err(|source| TrainError::Io {
+                path: args.out.join("metrics.jsonl"),
+                source,
+            })?;
+            Ok(ControlFlow::Continue(()))
+        };
+        let state = trainer.run_from(config, &sources, StageState::default(), &mut observe)?;
+        let done = state.report(&config.name)?;
+        progress.finish(&format!(
+            "loss {:.3} → {:.3}",
+            done.first_loss, done.last_loss
+        ));
+        save_draft(
+            &args.out.join(format!("draft-{}", config.name)),
+            &trainer.checkpoint()?,
+            &target.tokenizer,
+        )?;
+    }
+    let trained = trainer.checkpoint()?;
+    save_draft(&args.out.join("draft"), &trained, &target.tokenizer)?;
+    if let Some(spec) = &recipe.evaluation {
+        measure(args, &recipe, spec, &trained, &target)?;
+    }
+    println!("draft: {}", args.out.join("draft").display());
+    Ok(())
+}
+
+fn measure(
+    args: &Args,
+    recipe: &ValidRecipe,
+    spec: &EvaluationSpec,
+    trained: &Checkpoint,
+    target: &TargetModel,
+) -> Outcome {
+    let mut prompts = Vec::new();
+    for path in &spec.prompts {
+        let all = read_prompts(path)?;
+        let limit = if spec.limit == 0 {
+            all.len()
+        } else {
+            spec.limit
+        };
+        prompts.extend(all.into_iter().take(limit));
+    }
+    let config = EvaluateConfig {
+        gamma: spec.gamma,
+        temperature: spec.temperature,
+        max_new_tokens: spec.max_new_tokens,
+        seed: recipe.seed,
+        raw_tasks: spec.raw_tasks.clone(),
+        raw: false,
+    };
+    let draft = DraftModel::from_checkpoint(trained, args.dtype.into(), target)?;
+    let mut progress = Progress::start("plain decoding");
+    let plain = plain_speed(target, &prompts, &config, &mut progress)?;
+    progress.finish("done");
+    let mut progress = Progress::start("evaluate");
+    let tasks = evaluate(target, &draft, &prompts, &plain, &config, &mut progress)?;
+    progress.finish("done");
+    print!("{}", report::table(&tasks));
+    report::write_json(&args.out.join("report.json"), &tasks)?;
+    Ok(())
+}
+
+fn draft(
+    recipe: &ValidRecipe,
+    stages: &[Vec<Rows>],
+    target: &TargetModel,
+) -> Result<Checkpoint, TrainError> {
+    let (spec, size) = (&recipe.draft, target.config().vocabulary_size);
+    let kept = if spec.vocabulary == 0 {
+        None
+    } else {
+        let special: Vec<u32> = (0..size as u32)
+            .filter(|id| target.tokenizer.is_special(*id))
+            .collect();
+        let rows = stages.iter().flatten();
+        let ids = rows.flat_map(|rows| rows.packed().ids.iter().copied());
+        let top = frequency::top_n(ids, spec.vocabulary, &special);
+        Some(DraftVocabulary::new(top, size)?)
+    };
+    if !spec.blocks.is_empty() {
+        return Ok(init::from_target(&target.checkpoint, &spec.blocks, kept)?);
+    }
+    let config = DecoderConfig {
+        intermediate_size: spec.intermediate_size,
+        heads: spec.heads,
+        kv_heads: spec.heads,
+        head_dim: spec.hidden_size / spec.heads.max(1),
+        bos_id: target.config().bos_id,
+        eos_ids: target.config().eos_ids.clone(),
+        ..DecoderConfig::llama(size, spec.hidden_size, spec.layers)
+    };
+    Ok(init::random(config, kept, recipe.seed)?)
+}
+
+fn rows(
+    source: &SourceSpec,
+    recipe: &ValidRecipe,
+    target: &TargetModel,
+) -> Result<Rows, TrainError> {
+    let end = target.config().eos_ids.first().copied().unwrap_or(0);
+    let mut packer = Packer::new(recipe.sequence_length, end);
+    if let Some(path) = &source.documents {
+        for document in documents(path, &source.field)? {
+            packer.push_document(&target.tokenizer.encode(&document?.text, false)?);
+        }
+    }
+    match &source.answers {
+        Some(spec) => answers(spec, recipe.seed, packer, target),
+        None => Ok(Rows::Text(packer.finish()?)),
+    }
+}
+
+fn answers(
+    spec: &AnswersSource,
+    seed: u64,
+    mut packer: Packer,
+    target: &TargetModel,
+) -> Result<Rows, TrainError> {
+    let mut questions = Vec::new();
+    for prompt in read_prompts(&spec.prompts)? {
+        questions.push(Question {
+            ids: target.encode(&prompt.prompt, false)?,
+            id: prompt.id,
+            prompt: prompt.prompt,
+        });
+    }
+    let config = GenerateConfig {
+        temperatures: spec.temperatures.clone(),
+        max_new_tokens: spec.max_new_tokens,
+        batch: spec.batch,
+        limit: None,
+        seed,
+        top_k: spec.top_k,
+    };
+    let mut progress = Progress::start("answers of the target");
+    let all = generate_answers(target, &questions, &config, &mut progress)?;
+    progress.finish(&format!("{} answers", all.len()));
+    let mut teacher = SparseDistributions::new(spec.top_k);
+    for answer in &all {
+        packer.push_masked(&answer.answer.masked()?);
+        teacher.append(&answer.teacher)?;
+    }
+    let packed = packer.finish()?;
+    if spec.top_k == 0 {
+        return Ok(Rows::Text(packed));
+    }
+    Ok(Rows::Taught(TaughtRows::new(packed, teacher)?))
+}

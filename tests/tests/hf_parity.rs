@@ -61,10 +61,6 @@ fn cpu_engine_logits_and_greedy_ids_equal_transformers() {
     let directories = model_directories();
     assert!(directories.len() >= 4, "{directories:?}");
     for dir in directories {
-        // Until the CPU pass uses `KvCache::capacity` and the attention factor for its rotation.
-        if dir.to_string_lossy().contains("longrope") {
-            continue;
-        }
         let expected = Expected::read(&dir);
         let model = CpuModel::new(&import::load(&dir).unwrap(), WeightFormat::F32).unwrap();
         let (mut work, mut logits, mut all) = (Workspace::new(), Vec::new(), Vec::new());

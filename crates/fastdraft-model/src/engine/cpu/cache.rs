@@ -1,6 +1,9 @@
 //! Keys and values of the tokens already seen by one sequence.
 
-use crate::{config::DecoderConfig, error::ModelError};
+use crate::{
+    config::{DecoderConfig, Rotary},
+    error::ModelError,
+};
 
 /// A preallocated KV cache of one sequence: per layer and key-value head, `[capacity, head_dim]`.
 #[derive(Debug, Clone)]
@@ -11,6 +14,8 @@ pub struct KvCache {
     kv_heads: usize,
     head_dim: usize,
     len: usize,
+    /// Long-context variants turn by other angles once the capacity passes their first context.
+    pub(super) rotary: Rotary,
 }
 
 impl KvCache {
@@ -25,6 +30,7 @@ impl KvCache {
             kv_heads: config.kv_heads,
             head_dim: config.head_dim,
             len: 0,
+            rotary: config.rotary(capacity),
         }
     }
 

@@ -31,7 +31,6 @@ pub struct CpuModel {
     pub(super) layers: Vec<Layer>,
     pub(super) norm: Vec<f32>,
     head: Option<Matrix>,
-    pub(super) frequencies: Vec<f32>,
     draft_vocabulary: Option<DraftVocabulary>,
 }
 
@@ -60,7 +59,6 @@ impl CpuModel {
                 .collect::<Result<_, _>>()?,
             norm: weights.get("model.norm.weight", &[hidden])?.data.clone(),
             head,
-            frequencies: config.rope_frequencies(),
             config: config.clone(),
             draft_vocabulary: checkpoint.draft_vocabulary.clone(),
         })

@@ -49,10 +49,11 @@ impl CpuModel {
                 self.embedding.read_row(*token as usize, slot);
                 row += 1;
                 let position = (segment.cache.len() + i) as f32;
-                for frequency in &self.frequencies {
+                let rotary = &segment.cache.rotary;
+                for frequency in &rotary.frequencies {
                     let (sin, cos) = (position * frequency).sin_cos();
-                    work.cos.push(cos);
-                    work.sin.push(sin);
+                    work.cos.push(cos * rotary.attention_factor);
+                    work.sin.push(sin * rotary.attention_factor);
                 }
             }
         }

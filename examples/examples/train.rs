@@ -1,6 +1,16 @@
-//! Runs a recipe: `train RECIPE.toml [--out DIR] [--check]`.
+//! Runs a recipe: `train RECIPE.toml [--out DIR] [--resume] [--check]`.
 
-use std::{fs::File, io::Write, ops::ControlFlow, path::PathBuf, process::ExitCode};
+use std::{
+    fs::File,
+    io::Write,
+    ops::ControlFlow,
+    path::PathBuf,
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use clap::Parser;
 use fastdraft_data::{
@@ -12,15 +22,21 @@ use fastdraft_hw::{DeviceSpec, open};
 use fastdraft_model::{Checkpoint, DecoderConfig, DraftVocabulary, draft::init};
 use fastdraft_train::{
     DraftModel, TargetModel, TrainError,
+    checkpoint::CheckpointFolder,
     evaluate::{EvaluateConfig, evaluate, plain_speed},
     generate::{GenerateConfig, Question, generate_answers},
     progress::Progress,
     recipe::{AnswersSource, EvaluationSpec, Recipe, SourceSpec, ValidRecipe},
     report,
-    stage::{Source, StageState, Step, Trainer},
+    stage::{Source, StageConfig, StageState, Step, Trainer},
     target::save_draft,
     teacher::{SparseDistributions, TaughtRows},
 };
+
+/// Checkpoints of a stage that stay.
+const KEEP: usize = 2;
+/// Exit code after Ctrl-C, as shells have it.
+const INTERRUPTED: u8 = 130;
 
 /// Trains a draft as a recipe says.
 #[derive(Parser)]
@@ -36,6 +52,12 @@ struct Args {
     /// Weight format of the target and of drafts that are measured.
     #[arg(long, value_enum, default_value = "bf16")]
     dtype: Dtype,
+    /// Go on from the newest checkpoint in the output folder.
+    #[arg(long)]
+    resume: bool,
+    /// Steps between checkpoints.
+    #[arg(long, default_value_t = 100)]
+    save_every: usize,
     /// Only say what the recipe would do.
     #[arg(long)]
     check: bool,
@@ -64,10 +86,13 @@ impl Rows {
 }
 
 fn main() -> ExitCode {
-    finish(run(&Args::parse()))
+    match run(&Args::parse()) {
+        Ok(code) => code,
+        Err(error) => finish(Err(error)),
+    }
 }
 
-fn run(args: &Args) -> Outcome {
+fn run(args: &Args) -> Result<ExitCode, Box<dyn std::error::Error>> {
     let recipe = Recipe::load(&args.recipe)?;
     let recipe = recipe.validate().map_err(TrainError::from)?;
     for config in recipe.stage_configs() {
@@ -82,7 +107,7 @@ fn run(args: &Args) -> Outcome {
         );
     }
     if args.check {
-        return Ok(());
+        return Ok(ExitCode::SUCCESS);
     }
     writable(&args.out)?;
     let device = open(&args.device)?;
@@ -92,15 +117,37 @@ fn run(args: &Args) -> Outcome {
         let rows = |source| rows(source, &recipe, &target);
         stages.push((stage.sources.iter().map(rows)).collect::<Result<Vec<_>, _>>()?);
     }
-    let first = draft(&recipe, &stages, &target)?;
+    let saved = |stage: &StageConfig| {
+        let folder = args.out.join("checkpoints").join(&stage.name);
+        Ok::<_, TrainError>(CheckpointFolder::new(folder, recipe.to_toml()?, KEEP))
+    };
+    let mut resumed = None;
+    if args.resume {
+        for (i, config) in recipe.stage_configs().iter().enumerate() {
+            if let Some(found) = saved(config)?.resume(config.optimizer)? {
+                resumed = Some((i, found));
+            }
+        }
+    }
+    let (start, first, mut state) = match resumed {
+        Some((i, found)) => {
+            println!("resume: {} after step {}", found.stage, found.state.step);
+            (i, found.draft, found.state)
+        }
+        None => (0, draft(&recipe, &stages, &target)?, StageState::default()),
+    };
     let mut trainer = Trainer::new(&first, &device, recipe.draft.freeze_embedding)?;
-    let mut metrics = File::create(args.out.join("metrics.jsonl"))?;
-    for ((config, rows), spec) in recipe
-        .stage_configs()
-        .iter()
-        .zip(&stages)
-        .zip(&recipe.stages)
-    {
+    let mut metrics = (File::options().create(true).append(args.resume))
+        .write(true)
+        .truncate(!args.resume)
+        .open(args.out.join("metrics.jsonl"))?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&stop);
+    ctrlc::set_handler(move || seen.store(true, Ordering::Relaxed))?;
+    let configs = recipe.stage_configs();
+    let parts = configs.iter().zip(&stages).zip(&recipe.stages);
+    for ((config, rows), spec) in parts.skip(start) {
+        let checkpoints = saved(config)?;
         let sources: Vec<Source<'_>> = (rows.iter().zip(&spec.sources))
             .map(|(rows, source)| rows.source(source.weight))
             .collect();
@@ -115,10 +162,23 @@ fn run(args: &Args) -> Outcome {
                 path: args.out.join("metrics.jsonl"),
                 source,
             })?;
-            Ok(ControlFlow::Continue(()))
+            let stopped = stop.load(Ordering::Relaxed);
+            if stopped || step.state.step.is_multiple_of(args.save_every.max(1)) {
+                checkpoints.save(&config.name, step)?;
+            }
+            Ok(if stopped {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            })
         };
-        let state = trainer.run_from(config, &sources, StageState::default(), &mut observe)?;
-        let done = state.report(&config.name)?;
+        let from = std::mem::take(&mut state);
+        let ended = trainer.run_from(config, &sources, from, &mut observe)?;
+        if stop.load(Ordering::Relaxed) {
+            eprintln!("stopped after step {}; go on with --resume", ended.step);
+            return Ok(ExitCode::from(INTERRUPTED));
+        }
+        let done = ended.report(&config.name)?;
         progress.finish(&format!(
             "loss {:.3} → {:.3}",
             done.first_loss, done.last_loss
@@ -135,7 +195,7 @@ fn run(args: &Args) -> Outcome {
         measure(args, &recipe, spec, &trained, &target)?;
     }
     println!("draft: {}", args.out.join("draft").display());
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 fn measure(

@@ -54,6 +54,12 @@ pub enum TrainError {
     /// A recipe that cannot be run.
     #[error("recipe:\n{0}")]
     Recipe(#[from] crate::recipe::Problems),
+    /// A checkpoint belongs to another recipe.
+    #[error("the checkpoint was written for another recipe:\n{diff}")]
+    RecipeChanged {
+        /// Lines of the old recipe after `-`, of the new one after `+`.
+        diff: String,
+    },
     /// A step failed.
     #[error("stage {stage}, step {step}: {source}")]
     Step {

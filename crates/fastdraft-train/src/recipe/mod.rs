@@ -17,7 +17,7 @@
 //!     sources = [{ documents = "text.jsonl.gz", weight = 0 }]
 //! "#;
 //! let problems = Recipe::parse(text)?.validate().unwrap_err();
-//! assert_eq!(problems.to_string().lines().count(), 3);
+//! assert_eq!(problems.to_string().lines().count(), 2);
 //! # Ok::<(), fastdraft_train::TrainError>(())
 //! ```
 

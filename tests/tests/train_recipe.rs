@@ -41,7 +41,7 @@ fn the_papers_tokens_and_this_repositorys_files() {
     assert_eq!(configs[0].budget, Budget::Tokens(5_000_000_000));
     assert_eq!(configs[1].budget, Budget::Tokens(7_500_000_000));
     let here = Recipe::load(&shipped("smollm2-cpu.toml")).unwrap();
-    assert_eq!(here.stages[2].loss, Loss::Kl);
+    assert_eq!(here.stages[2].loss, Loss::TotalVariation);
     let documents = here.stages.iter().flat_map(|s| &s.sources);
     for path in documents.filter_map(|source| source.documents.as_ref()) {
         assert!(path.exists(), "{}", path.display());

@@ -32,7 +32,7 @@ const DRAFT_VOCABULARY: usize = 8192;
 /// Probabilities of the target that are recorded for each token of its answers.
 const TOP_K: usize = 32;
 /// Of the alignment.
-const LOSS: Loss = Loss::TotalVariation;
+const LOSS: Loss = Loss::CrossEntropy;
 
 /// Trains a small draft for a target and measures it.
 #[derive(Parser)]

@@ -10,7 +10,6 @@ use fastdraft_train::{
     TargetModel, TrainError,
     generate::{Question, TaughtAnswer},
     progress::Progress,
-    teacher::{SparseDistributions, TaughtRows},
 };
 
 /// Tokens of a document whose continuation the target writes.
@@ -82,19 +81,17 @@ impl Data {
     }
 }
 
-/// Answers as rows whose loss covers the answers alone, with the target's probabilities.
+/// Answers as rows whose loss covers the answers alone.
 pub fn pack_answers(
     answers: &[TaughtAnswer],
     sequence: usize,
     target: &TargetModel,
-) -> Result<TaughtRows, TrainError> {
+) -> Result<PackedTokens, TrainError> {
     let mut packer = Packer::new(sequence, end(target));
-    let mut teacher = SparseDistributions::new(answers.first().map_or(0, |a| a.teacher.k()));
     for answer in answers {
         packer.push_masked(&answer.answer.masked()?);
-        teacher.append(&answer.teacher)?;
     }
-    TaughtRows::new(packer.finish()?, teacher)
+    Ok(packer.finish()?)
 }
 
 /// Rows of a corpus, and the opening of every document that is long enough.

@@ -13,7 +13,6 @@ use fastdraft_train::{
     DraftModel, TargetModel, TrainError,
     evaluate::{EvaluateConfig, PlainSpeed, TaskReport, evaluate, plain_speed},
     generate::{GenerateConfig, generate_answers},
-    loss::Loss,
     optim::schedule::Schedule,
     progress::Progress,
     report,
@@ -29,10 +28,6 @@ const SECONDS_PER_PROMPT: f64 = 100.0;
 const SEQUENCE: usize = 128;
 const BATCH: usize = 2;
 const DRAFT_VOCABULARY: usize = 8192;
-/// Probabilities of the target that are recorded for each token of its answers.
-const TOP_K: usize = 32;
-/// Of the alignment.
-const LOSS: Loss = Loss::CrossEntropy;
 
 /// Trains a small draft for a target and measures it.
 #[derive(Parser)]
@@ -198,7 +193,8 @@ fn run(args: &Args) -> Outcome {
             batch: 32,
             limit: Some(Duration::from_secs_f64(seconds * SHARES[2])),
             seed: args.seed,
-            top_k: TOP_K,
+            // Cross-entropy needs the text alone.
+            top_k: 0,
         },
         &mut progress,
     )?;
@@ -210,10 +206,7 @@ fn run(args: &Args) -> Outcome {
 
     let aligned = data::pack_answers(&answers, SEQUENCE, &target)?;
     let mut progress = Progress::start("FT  answers");
-    let align = StageConfig {
-        loss: LOSS,
-        ..stage("FT", share(3), 5e-4, 3)
-    };
+    let align = stage("FT", share(3), 5e-4, 3);
     let done = trainer.run(&align, &[(&aligned, 1)], &mut progress)?;
     progress.finish(&format!("loss {:.3}", done.last_loss));
     stages.push(measure.stage(&trainer, done)?);

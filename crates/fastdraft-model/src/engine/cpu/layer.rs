@@ -102,7 +102,7 @@ impl Layer {
         let dim = config.head_dim;
         let (q, kv) = (config.heads * dim, config.kv_heads * dim);
         let t = work.hidden.len() / config.hidden_size;
-        work.normed.resize(t * config.hidden_size, 0.0);
+        work.normed.resize(t * config.hidden_size);
         ops::rms_norm(
             &work.hidden,
             &self.input_norm,
@@ -131,7 +131,7 @@ impl Layer {
             );
         }
 
-        work.attended.resize(t * q, 0.0);
+        work.attended.resize(t * q);
         let mut start = 0;
         for segment in segments.iter_mut() {
             let count = segment.tokens.len();
@@ -181,7 +181,7 @@ impl Layer {
         work.gate_up.resize(t * 2 * config.intermediate_size, 0.0);
         self.gate_up
             .apply(&work.normed, &mut work.gate_up, &mut work.scratch);
-        work.gated.resize(t * config.intermediate_size, 0.0);
+        work.gated.resize(t * config.intermediate_size);
         ops::gated_silu(&work.gate_up, &mut work.gated, config.intermediate_size);
         self.down
             .apply(&work.gated, &mut work.normed, &mut work.scratch);

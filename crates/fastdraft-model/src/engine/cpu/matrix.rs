@@ -7,6 +7,7 @@ use rayon::prelude::*;
 
 use super::arch::{
     Weight,
+    aligned::Aligned,
     int8::{self, Activations, PackedInt8},
     packed::{GROUP, Packed},
 };
@@ -45,7 +46,7 @@ pub(super) struct Matrix {
 /// Buffers of a product.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
-    x: Vec<f32>,
+    x: Aligned<f32>,
     y: Vec<f32>,
     tokens: Activations,
 }
@@ -116,15 +117,16 @@ impl Matrix {
         let x = if self.padded == self.columns {
             x
         } else {
-            wide.clear();
-            wide.resize(t * self.padded, 0.0);
+            wide.resize(t * self.padded);
             for (to, from) in wide
                 .chunks_exact_mut(self.padded)
                 .zip(x.chunks_exact(self.columns))
             {
-                to[..self.columns].copy_from_slice(from);
+                let (values, padding) = to.split_at_mut(self.columns);
+                values.copy_from_slice(from);
+                padding.fill(0.0);
             }
-            wide.as_slice()
+            &**wide
         };
         let out = if t == 1 {
             &mut *y

@@ -75,7 +75,7 @@ impl CpuModel {
         }
         logits.resize(outputs * self.head().rows(), 0.0);
         if outputs > 0 {
-            work.normed.resize(outputs * hidden, 0.0);
+            work.normed.resize(outputs * hidden);
             ops::rms_norm(
                 &work.selected,
                 &self.norm,

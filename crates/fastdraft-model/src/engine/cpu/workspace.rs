@@ -1,19 +1,19 @@
 //! Buffers of a pass, kept between passes.
 
-use super::matrix::Scratch;
+use super::{arch::aligned::Aligned, matrix::Scratch};
 
 /// Scratch memory of a pass. One for each thread that runs passes; after the largest pass no
 /// call allocates.
 #[derive(Debug, Default)]
 pub struct Workspace {
     pub(super) hidden: Vec<f32>,
-    pub(super) normed: Vec<f32>,
+    pub(super) normed: Aligned<f32>,
     pub(super) qkv: Vec<f32>,
     pub(super) queries: Vec<f32>,
     pub(super) head_out: Vec<f32>,
-    pub(super) attended: Vec<f32>,
+    pub(super) attended: Aligned<f32>,
     pub(super) gate_up: Vec<f32>,
-    pub(super) gated: Vec<f32>,
+    pub(super) gated: Aligned<f32>,
     pub(super) scores: Vec<f32>,
     pub(super) scratch: Scratch,
     pub(super) cos: Vec<f32>,

@@ -3,10 +3,13 @@
 #![allow(clippy::needless_range_loop)]
 
 use std::{
-    arch::x86_64::{
-        __m256, _MM_HINT_T0, _mm_prefetch, _mm256_and_si256, _mm256_castsi256_ps, _mm256_fmadd_ps,
-        _mm256_load_ps, _mm256_load_si256, _mm256_loadu_ps, _mm256_set1_epi32, _mm256_set1_ps,
-        _mm256_setzero_ps, _mm256_slli_epi32, _mm256_storeu_ps,
+    arch::{
+        asm,
+        x86_64::{
+            __m256, _MM_HINT_T0, _mm_prefetch, _mm256_and_si256, _mm256_castsi256_ps,
+            _mm256_fmadd_ps, _mm256_load_ps, _mm256_load_si256, _mm256_loadu_ps, _mm256_set1_epi32,
+            _mm256_set1_ps, _mm256_setzero_ps, _mm256_slli_epi32, _mm256_storeu_ps,
+        },
     },
     ops::Range,
 };
@@ -20,37 +23,39 @@ use super::{
 };
 
 /// Bytes between a load and the line fetched for later.
-const AHEAD: usize = 1536;
+const AHEAD: usize = 4096;
 /// Packed bytes whose second reading, by the next tokens, still comes from the L2 cache.
 const BLOCK_BYTES: usize = 128 * 1024;
+/// Most tokens for which the next tile finds the weights of a group in the L1 cache.
+const NARROW: usize = 16;
 
 trait Load: Element {
-    /// The sixteen columns of one row and step, in order.
+    /// Columns `8 · HALF` to `8 · HALF + 8` of one row and step, in order.
     ///
     /// # Safety
     /// AVX2 must be there and sixteen elements readable at `at`, which is 32-byte aligned.
-    unsafe fn load(at: *const Self) -> [__m256; 2];
+    unsafe fn load<const HALF: usize>(at: *const Self) -> __m256;
 }
 
 impl Load for f32 {
     #[inline(always)]
-    unsafe fn load(at: *const Self) -> [__m256; 2] {
+    unsafe fn load<const HALF: usize>(at: *const Self) -> __m256 {
         // SAFETY: the caller's promise.
-        unsafe { [_mm256_load_ps(at), _mm256_load_ps(at.add(LANES))] }
+        unsafe { _mm256_load_ps(at.add(HALF * LANES)) }
     }
 }
 
 impl Load for bf16 {
     #[inline(always)]
-    unsafe fn load(at: *const Self) -> [__m256; 2] {
+    unsafe fn load<const HALF: usize>(at: *const Self) -> __m256 {
         // SAFETY: the caller's promise; bfloat16 is the upper half of a float32.
         unsafe {
             let pairs = _mm256_load_si256(at.cast());
-            let upper = _mm256_set1_epi32(0xFFFF_0000_u32 as i32);
-            [
-                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(pairs)),
-                _mm256_castsi256_ps(_mm256_and_si256(pairs, upper)),
-            ]
+            _mm256_castsi256_ps(if HALF == 0 {
+                _mm256_slli_epi32::<16>(pairs)
+            } else {
+                _mm256_and_si256(pairs, _mm256_set1_epi32(0xFFFF_0000_u32 as i32))
+            })
         }
     }
 }
@@ -93,7 +98,18 @@ unsafe fn multiply<W: Load>(
 ) {
     let k = w.padded_columns();
     let first_row = groups.start * GROUP;
-    let block = (BLOCK_BYTES / (w.group_len() * size_of::<W>())).max(1);
+    let group_bytes = w.group_len() * size_of::<W>();
+    let block = if t <= NARROW {
+        1
+    } else {
+        (BLOCK_BYTES / group_bytes).max(1)
+    };
+    // The tiles of a group share the fetching of a later one, so that memory never waits for them.
+    let tiles = if block == 1 {
+        t.div_ceil(TILE_TOKENS)
+    } else {
+        1
+    };
     let mut start = groups.start;
     while start < groups.end {
         let end = (start + block).min(groups.end);
@@ -104,15 +120,22 @@ unsafe fn multiply<W: Load>(
                 let row = group * GROUP;
                 let rows = GROUP.min(w.rows() - row);
                 let a = w.group(group);
+                let share = token / TILE_TOKENS % tiles;
+                let fetch = Fetch {
+                    at: a
+                        .cast::<i8>()
+                        .wrapping_add(AHEAD + share * group_bytes / tiles),
+                    stride: GROUP * STEP * size_of::<W>() / tiles,
+                };
                 // SAFETY: `token + tokens <= t`, and rows past the last are not written.
                 unsafe {
                     let b = x.as_ptr().add(token * k);
                     let c = y.as_mut_ptr().add((row - first_row) * t + token);
                     match tokens {
-                        4 => tile::<W, 4>(a, b, c, k, t, rows),
-                        3 => tile::<W, 3>(a, b, c, k, t, rows),
-                        2 => tile::<W, 2>(a, b, c, k, t, rows),
-                        _ => tile::<W, 1>(a, b, c, k, t, rows),
+                        4 => tile::<W, 4>(a, b, c, k, t, rows, fetch),
+                        3 => tile::<W, 3>(a, b, c, k, t, rows, fetch),
+                        2 => tile::<W, 2>(a, b, c, k, t, rows, fetch),
+                        _ => tile::<W, 1>(a, b, c, k, t, rows, fetch),
                     }
                 }
             }
@@ -120,6 +143,14 @@ unsafe fn multiply<W: Load>(
         }
         start = end;
     }
+}
+
+/// The lines a tile asks memory for, long before they are read.
+#[derive(Clone, Copy)]
+struct Fetch {
+    at: *const i8,
+    /// Bytes a step.
+    stride: usize,
 }
 
 /// # Safety
@@ -133,32 +164,24 @@ unsafe fn tile<W: Load, const T: usize>(
     k: usize,
     t: usize,
     rows: usize,
+    fetch: Fetch,
 ) {
     // SAFETY: every offset stays below the extents the caller promised; prefetching never faults.
     unsafe {
         let mut sums = [[_mm256_setzero_ps(); T]; GROUP];
         for step in 0..k / STEP {
             let at = w.add(step * GROUP * STEP);
-            let ahead = at.cast::<i8>().wrapping_add(AHEAD);
-            let bytes = GROUP * STEP * size_of::<W>();
+            let ahead = fetch.at.wrapping_add(step * fetch.stride);
             _mm_prefetch::<_MM_HINT_T0>(ahead);
-            _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(64));
-            if bytes > 128 {
+            if fetch.stride > 64 {
+                _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(64));
+            }
+            if fetch.stride > 128 {
                 _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(128));
             }
-            let weights: [[__m256; 2]; GROUP] = [
-                W::load(at),
-                W::load(at.add(STEP)),
-                W::load(at.add(2 * STEP)),
-            ];
-            for half in 0..2 {
-                for i in 0..T {
-                    let token = _mm256_loadu_ps(x.add(i * k + step * STEP + half * LANES));
-                    for r in 0..GROUP {
-                        sums[r][i] = _mm256_fmadd_ps(weights[r][half], token, sums[r][i]);
-                    }
-                }
-            }
+            let token = x.add(step * STEP);
+            half::<W, T, 0>(at, token, k, &mut sums);
+            half::<W, T, 1>(unrelated(at), token, k, &mut sums);
         }
         for r in 0..rows {
             for i in 0..T {
@@ -168,6 +191,42 @@ unsafe fn tile<W: Load, const T: usize>(
             }
         }
     }
+}
+
+/// # Safety
+/// Sixteen weights of each row are readable at `at`, and sixteen columns of `T` tokens at `x`.
+#[inline(always)]
+unsafe fn half<W: Load, const T: usize, const HALF: usize>(
+    at: *const W,
+    x: *const f32,
+    k: usize,
+    sums: &mut [[__m256; T]; GROUP],
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let weights: [__m256; GROUP] = [
+            W::load::<HALF>(at),
+            W::load::<HALF>(at.add(STEP)),
+            W::load::<HALF>(at.add(2 * STEP)),
+        ];
+        for i in 0..T {
+            let token = _mm256_loadu_ps(x.add(i * k + HALF * LANES));
+            for r in 0..GROUP {
+                sums[r][i] = _mm256_fmadd_ps(weights[r], token, sums[r][i]);
+            }
+        }
+    }
+}
+
+/// The same address, which the compiler cannot tell from another: it would keep the first half's
+/// loads in registers for the second half and spill the sums.
+#[inline(always)]
+fn unrelated<W>(mut at: *const W) -> *const W {
+    // SAFETY: no instruction.
+    unsafe {
+        asm!("/* {0} */", inout(reg) at, options(pure, nomem, nostack, preserves_flags));
+    }
+    at
 }
 
 /// # Safety

@@ -18,7 +18,7 @@ use super::{
 };
 
 /// Bytes between a load and the line fetched for later.
-const AHEAD: usize = 1024;
+const AHEAD: usize = 4096;
 /// Packed bytes whose second reading, by the next tokens, still comes from the L2 cache.
 const BLOCK_BYTES: usize = 128 * 1024;
 const TILE_TOKENS: usize = 8;

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use super::{LANES, scalar};
+use super::{LANES, aligned::Aligned, scalar};
 
 /// Rows of a group. One is enough: its products feed up to eight independent sums.
 pub(crate) const GROUP: usize = 1;
@@ -133,7 +133,7 @@ impl PackedInt8 {
 /// Tokens rounded to sixteen bits, one scale each.
 #[derive(Debug, Default)]
 pub(crate) struct Activations {
-    pub(super) values: Vec<i16>,
+    pub(super) values: Aligned<i16>,
     pub(super) scales: Vec<f32>,
 }
 
@@ -141,15 +141,15 @@ impl Activations {
     /// Rounds each row of `x` `[t, columns]` to 32,767 steps of its largest magnitude.
     pub(crate) fn quantize(&mut self, x: &[f32], columns: usize) {
         let width = columns.next_multiple_of(STEP);
-        self.values.clear();
         self.scales.clear();
-        self.values.resize(x.len() / columns * width, 0);
+        self.values.resize(x.len() / columns * width);
         for (row, values) in x
             .chunks_exact(columns)
             .zip(self.values.chunks_exact_mut(width))
         {
-            self.scales
-                .push(super::round_to_16_bits(row, &mut values[..columns]));
+            let (values, padding) = values.split_at_mut(columns);
+            padding.fill(0);
+            self.scales.push(super::round_to_16_bits(row, values));
         }
     }
 }

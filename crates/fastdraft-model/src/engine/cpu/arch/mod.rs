@@ -5,6 +5,7 @@
 
 use half::bf16;
 
+pub(super) mod aligned;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]

@@ -13,7 +13,7 @@ use std::{
 
 use crate::{
     checkpoint::Checkpoint,
-    config::{DecoderConfig, Family},
+    config::{DecoderConfig, Family, RopeScaling},
     error::ModelError,
     import::{
         gguf::{GgufTokenizer, TensorType},
@@ -68,7 +68,7 @@ impl GgufFormat {
 /// # Errors
 /// [`ModelError::InvalidConfig`] for a trimmed head, a tokenizer that does not fit, or something
 /// llama.cpp does not compute for the family (a sliding window shorter than the context, biases
-/// of Qwen3); the tensor errors when the weights are not those of the configuration, and
+/// of Qwen3, dynamic rope scaling); the tensor errors when the weights are not those of the configuration, and
 /// [`ModelError::Io`].
 pub fn save(
     path: &Path,
@@ -122,10 +122,30 @@ fn architecture(config: &DecoderConfig) -> Result<&'static str, ModelError> {
             config.family, config.context_length
         )));
     }
+    match config.rope_scaling {
+        RopeScaling::Dynamic { .. } => {
+            return Err(invalid("llama.cpp has no dynamic rope scaling".into()));
+        }
+        RopeScaling::Yarn {
+            truncate: false, ..
+        } => {
+            return Err(invalid(
+                "llama.cpp widens the blended range of yarn to whole pairs".into(),
+            ));
+        }
+        _ => {}
+    }
     let (arch, fits) = match config.family {
         Family::Llama | Family::Mistral => ("llama", !config.qk_norm),
         Family::Qwen2 => ("qwen2", config.qkv_bias && !config.qk_norm),
         Family::Qwen3 => ("qwen3", config.qk_norm && !config.qkv_bias),
+        // Its attention is as wide as the model.
+        Family::Phi3 if config.heads * config.head_dim != config.hidden_size => {
+            return Err(invalid(format!(
+                "llama.cpp has no phi3 with {} heads of {} in a width of {}",
+                config.heads, config.head_dim, config.hidden_size
+            )));
+        }
         Family::Phi3 => ("phi3", !config.qk_norm && !config.qkv_bias),
     };
     let plain = arch == "llama" || (!config.output_bias && !config.mlp_bias);

@@ -58,9 +58,15 @@ def main():
             for kind, limit in LIMITS.items():
                 made = subprocess.run([convert, folder, out, kind, vocabulary], capture_output=True, text=True)
                 if made.returncode:
-                    print(f"{folder.name:22} {kind:5} refused: {made.stderr.strip()}")
+                    print(f"{folder.name:26} {kind:5} refused: {made.stderr.strip().splitlines()[-1][:160]}")
                     continue
-                model = llama_cpp.Llama(out, n_ctx=256, n_threads=1, logits_all=True, verbose=False, type_k=0, type_v=0)
+                try:
+                    model = llama_cpp.Llama(
+                        out, n_ctx=256, n_threads=1, logits_all=True, verbose=False, type_k=0, type_v=0)
+                except ValueError as error:
+                    failed += 1
+                    print(f"{folder.name:26} {kind:5} {error} FAILED")
+                    continue
                 worst = 0.0
                 for ids, logits in zip(expected["input_ids"], expected["logits"]):
                     model.reset()
@@ -69,7 +75,7 @@ def main():
                     worst = max(worst, np.abs(found - log_softmax(logits.astype(np.float64))).max())
                 bad = limit is not None and worst > limit
                 failed += bad
-                print(f"{folder.name:22} {kind:5} {worst:.1e}{' FAILED' if bad else ''}")
+                print(f"{folder.name:26} {kind:5} {worst:.1e}{' FAILED' if bad else ''}")
     return failed
 
 

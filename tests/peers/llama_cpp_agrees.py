@@ -5,7 +5,7 @@
 
 CONVERT is the built example `convert`; a directory has `expected.safetensors`. Needs llama-cpp-python, gguf and
 safetensors. Float32 must agree within 1e-4 and float16 within 1e-2; bfloat16 and Q8_0, whose activations llama.cpp
-rounds too, are printed.
+rounds too, are printed. What the writer refuses is named; a file llama.cpp does not load is a failure.
 """
 import pathlib
 import subprocess

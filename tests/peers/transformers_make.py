@@ -89,7 +89,7 @@ VARIANTS = {
         "yarn-older": (rope("yarn", factor=4.0, original_max_position_embeddings=32), dict(edit=legacy, seq=100)),
         "yarn-settings": (rope("yarn", 5000.0, factor=8.0, original_max_position_embeddings=16, beta_fast=16.0,
                                beta_slow=0.5, attention_factor=0.9), dict(seq=100)),
-        "yarn-betas": (rope("yarn", factor=4.0, original_max_position_embeddings=64, beta_fast=8.0, beta_slow=0.5),
+        "yarn-betas": (rope("yarn", factor=2.0, original_max_position_embeddings=64, beta_fast=2.0, beta_slow=0.2),
                        dict(seq=100)),
         "yarn-attention": (rope("yarn", factor=4.0, original_max_position_embeddings=32, attention_factor=0.9),
                            dict(seq=100)),

@@ -207,6 +207,9 @@ impl RopeScaling {
     }
 }
 
+/// Turns between which YaRN blends, fast and slow, where nothing else is said.
+pub(crate) const YARN_BETAS: [f64; 2] = [32.0, 1.0];
+
 /// Factor on cosines and sines of a context `scale` times the original one.
 pub(crate) fn longrope_attention_factor(scale: f64, original_context: usize) -> f64 {
     if scale <= 1.0 {

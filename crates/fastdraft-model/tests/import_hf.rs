@@ -277,6 +277,110 @@ fn truncated_weights_are_corrupt() {
     }
 }
 
+/// A safetensors file with this header and this many zero bytes behind it.
+fn file_of(header: &str, data: usize) -> Vec<u8> {
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header.as_bytes());
+    bytes.resize(bytes.len() + data, 0);
+    bytes
+}
+
+#[test]
+fn hostile_safetensors_are_corrupt() {
+    let dir = saved(&checkpoint(config(Family::Llama)));
+    let tensor = |name: &str, shape: &str, from: usize, to: usize| {
+        format!(r#""{name}":{{"dtype":"F32","shape":{shape},"data_offsets":[{from},{to}]}}"#)
+    };
+    let two = |a: String, b: String| format!("{{{a},{b}}}");
+    let overflow = "[4294967296,4294967296,2]";
+    let cases = [
+        (
+            "overlap",
+            two(tensor("a", "[4]", 0, 16), tensor("b", "[4]", 8, 24)),
+            24,
+        ),
+        (
+            "hole",
+            two(tensor("a", "[4]", 0, 16), tensor("b", "[4]", 20, 36)),
+            36,
+        ),
+        (
+            "past the end",
+            format!("{{{}}}", tensor("a", "[4]", 0, 16)),
+            8,
+        ),
+        (
+            "left over",
+            format!("{{{}}}", tensor("a", "[4]", 0, 16)),
+            32,
+        ),
+        (
+            "backwards",
+            format!("{{{}}}", tensor("a", "[4]", 16, 0)),
+            16,
+        ),
+        (
+            "other size",
+            format!("{{{}}}", tensor("a", "[5]", 0, 16)),
+            16,
+        ),
+        (
+            "overflow",
+            format!("{{{}}}", tensor("a", overflow, 0, 0)),
+            0,
+        ),
+        (
+            "twice",
+            two(tensor("a", "[4]", 0, 16), tensor("a", "[4]", 16, 32)),
+            32,
+        ),
+        ("no object", "[]".to_owned(), 0),
+        ("no JSON", "{".to_owned(), 0),
+    ];
+    for (what, header, data) in cases {
+        fs::write(dir.path().join("model.safetensors"), file_of(&header, data)).unwrap();
+        let error = import::hf::load(dir.path()).unwrap_err();
+        assert!(
+            matches!(error, ModelError::Corrupt { .. }),
+            "{what}: {error}"
+        );
+        assert!(error.to_string().contains("model.safetensors"), "{error}");
+    }
+    let mut huge = file_of("{}", 0);
+    huge[..8].copy_from_slice(&(100_u64 << 30).to_le_bytes());
+    fs::write(dir.path().join("model.safetensors"), huge).unwrap();
+    let error = import::hf::load(dir.path()).unwrap_err();
+    assert!(matches!(error, ModelError::Corrupt { .. }), "{error}");
+}
+
+#[test]
+fn indices_that_contradict_their_files_are_refused() {
+    let dir = saved(&checkpoint(config(Family::Llama)));
+    let path = |name: &str| dir.path().join(name);
+    fs::rename(path("model.safetensors"), path("a.safetensors")).unwrap();
+    fs::copy(path("a.safetensors"), path("b.safetensors")).unwrap();
+    let index = |map: &[(&str, &str)]| {
+        let map: HashMap<_, _> = map.iter().copied().collect();
+        let text = serde_json::json!({ "weight_map": map }).to_string();
+        fs::write(path("model.safetensors.index.json"), text).unwrap();
+        import::hf::load(dir.path()).unwrap_err()
+    };
+    let (norm, head) = ("model.norm.weight", "lm_head.weight");
+    let error = index(&[(norm, "a.safetensors"), (head, "b.safetensors")]);
+    assert!(
+        error.to_string().contains("is in another file too"),
+        "{error}"
+    );
+    let error = index(&[("model.absent", "a.safetensors")]);
+    assert!(matches!(&error, ModelError::MissingTensor { name } if name == "model.absent"));
+    let error = index(&[(norm, "c.safetensors")]);
+    assert!(matches!(error, ModelError::Io { .. }), "{error}");
+    for name in ["/etc/passwd", "..", "a/b.safetensors", ""] {
+        let error = index(&[(norm, name)]);
+        assert!(error.to_string().contains("is not a file name"), "{error}");
+    }
+}
+
 #[test]
 fn unknown_settings_are_named() {
     let checkpoint = checkpoint(config(Family::Llama));
@@ -474,6 +578,11 @@ fn settings_without_an_effect_are_ignored() {
         ("sliding_window", serde_json::Value::Null),
         ("partial_rotary_factor", serde_json::json!(1.0)),
         ("rope_scaling", serde_json::json!({})),
+        (
+            "rope_scaling",
+            serde_json::json!({ "type": "default", "finetuned": true }),
+        ),
+        ("use_mrope", serde_json::json!(false)),
         (
             "layer_types",
             serde_json::json!(["full_attention", "full_attention"]),

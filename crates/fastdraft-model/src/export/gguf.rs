@@ -19,6 +19,7 @@ use crate::{
         gguf::{GgufTokenizer, TensorType},
         layout,
     },
+    rope::YARN_BETAS,
 };
 
 /// How the matrices of a file are stored. Norms and biases are float32 in every format.
@@ -127,11 +128,16 @@ fn architecture(config: &DecoderConfig) -> Result<&'static str, ModelError> {
             return Err(invalid("llama.cpp has no dynamic rope scaling".into()));
         }
         RopeScaling::Yarn {
-            truncate: false, ..
-        } => {
-            return Err(invalid(
-                "llama.cpp widens the blended range of yarn to whole pairs".into(),
-            ));
+            beta_fast,
+            beta_slow,
+            truncate,
+            ..
+        } if (beta_fast, beta_slow, truncate) != (YARN_BETAS[0], YARN_BETAS[1], true) => {
+            return Err(invalid(format!(
+                "llama.cpp blends the frequencies of yarn between {} and {} turns, widened to \
+                 whole pairs: {beta_fast} and {beta_slow}, widened: {truncate}",
+                YARN_BETAS[0], YARN_BETAS[1]
+            )));
         }
         _ => {}
     }

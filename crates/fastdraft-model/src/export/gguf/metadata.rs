@@ -112,8 +112,6 @@ fn model(entries: &mut Vec<Entry>, config: &DecoderConfig, arch: &str) -> Result
         RopeScaling::Yarn {
             factor,
             original_context,
-            beta_fast,
-            beta_slow,
             attention_factor,
             ..
         } => {
@@ -121,8 +119,6 @@ fn model(entries: &mut Vec<Entry>, config: &DecoderConfig, arch: &str) -> Result
             // The reader multiplies by the factor that YaRN takes by default.
             let default = yarn_attention_factor(*factor, 1.0);
             float("rope.scaling.attn_factor", attention_factor / default);
-            float("rope.scaling.yarn_beta_fast", *beta_fast);
-            float("rope.scaling.yarn_beta_slow", *beta_slow);
             let key = "rope.scaling.original_context_length";
             entries.push((format!("{arch}.{key}"), size_value(key, *original_context)?));
             let kind = Value::String("yarn".to_owned());

@@ -5,7 +5,7 @@ use crate::{
     config::{DecoderConfig, RopeScaling},
     error::ModelError,
     import::limits,
-    rope::yarn_attention_factor,
+    rope::{YARN_BETAS, yarn_attention_factor},
 };
 
 /// Divisors of the frequencies, one for each rotated pair.
@@ -13,6 +13,14 @@ pub(crate) const FACTORS: &str = "rope_freqs.weight";
 /// The same for sequences within the original context, and for longer ones.
 pub(crate) const SHORT: &str = "rope_factors_short.weight";
 pub(crate) const LONG: &str = "rope_factors_long.weight";
+
+const YARN_SETTINGS: [&str; 5] = [
+    "yarn_attn_factor",
+    "yarn_beta_fast",
+    "yarn_beta_slow",
+    "yarn_ext_factor",
+    "yarn_log_multiplier",
+];
 
 /// Published factors of Llama 3.1 and Llama 3.2.
 const LLAMA3_FACTORS: [f64; 2] = [8.0, 32.0];
@@ -43,26 +51,24 @@ pub(super) fn scaling(file: &GgufFile, arch: &str) -> Result<RopeScaling, ModelE
 }
 
 fn yarn(file: &GgufFile, arch: &str, factor: f64) -> Result<RopeScaling, ModelError> {
-    let float = |key: &str, default: f64| {
-        let value = file.float(&format!("{arch}.rope.scaling.{key}"))?;
-        Ok::<_, ModelError>(value.unwrap_or(default))
-    };
-    for key in ["yarn_ext_factor", "yarn_log_multiplier", "yarn_attn_factor"] {
+    // Of these constants llama.cpp reads none for the architectures read here.
+    for key in YARN_SETTINGS {
         if let Some(value) = file.float(&format!("{arch}.rope.scaling.{key}"))? {
             let value = format!("`{key}`: {value}");
             return Err(unsupported(file.path(), "rope scaling", value));
         }
     }
+    let attention = file.float(&format!("{arch}.rope.scaling.attn_factor"))?;
     let original = original_context(file, arch)?.ok_or_else(|| {
         limits::invalid("yarn rope scaling without an original context length".into())
     })?;
     Ok(RopeScaling::Yarn {
         factor,
         original_context: original,
-        beta_fast: float("yarn_beta_fast", 32.0)?,
-        beta_slow: float("yarn_beta_slow", 1.0)?,
+        beta_fast: YARN_BETAS[0],
+        beta_slow: YARN_BETAS[1],
         truncate: true,
-        attention_factor: float("attn_factor", 1.0)? * yarn_attention_factor(factor, 1.0),
+        attention_factor: attention.unwrap_or(1.0) * yarn_attention_factor(factor, 1.0),
     })
 }
 

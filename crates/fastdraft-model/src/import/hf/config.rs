@@ -209,7 +209,7 @@ fn supported(path: &Path, family: Family, raw: &Raw) -> Result<(), ModelError> {
         return Err(unsupported(path, "architecture", name.clone()));
     }
     // Transformers ignores a bias that its class has not; other programs do not.
-    let attention_bias = matches!(family, Family::Llama | Family::Qwen3);
+    let attention_bias = !matches!(family, Family::Mistral | Family::Phi3);
     for (name, value, known) in [
         ("attention_bias", raw.attention_bias, attention_bias),
         ("mlp_bias", raw.mlp_bias, family == Family::Llama),

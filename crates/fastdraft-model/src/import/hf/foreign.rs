@@ -11,14 +11,14 @@ use super::config::unsupported;
 use crate::error::ModelError;
 
 /// Fields of architectures close to the families read here, fine only when they are unset.
-const UNSET: [&str; 37] = [
-    "adapter_config",
+const UNSET: [&str; 39] = [
     "add_cross_attention",
     "alibi",
     "attention_chunk_size",
     "attn_logit_softcapping",
     "attn_temperature_tuning",
     "clip_qkv",
+    "compression_config",
     "cross_attention_layers",
     "dim_model_base",
     "final_logit_softcapping",
@@ -28,6 +28,7 @@ const UNSET: [&str; 37] = [
     "kv_lora_rank",
     "layers_block_type",
     "llama_4_scaling_beta",
+    "lm_head_bias",
     "logits_soft_cap",
     "moe_intermediate_size",
     "n_routed_experts",
@@ -46,6 +47,7 @@ const UNSET: [&str; 37] = [
     "rope_interleaved",
     "sparse_attention",
     "text_config",
+    "use_mrope",
     "use_parallel_residual",
     "use_qk_norm",
     "vision_config",

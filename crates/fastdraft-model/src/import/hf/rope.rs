@@ -10,7 +10,7 @@ use crate::{
     config::{Family, RopeScaling},
     error::ModelError,
     import::limits,
-    rope::{longrope_attention_factor, yarn_attention_factor},
+    rope::{YARN_BETAS, longrope_attention_factor, yarn_attention_factor},
 };
 
 const DEFAULT_THETA: f64 = 10_000.0;
@@ -49,6 +49,9 @@ struct Parameters {
     mscale: Option<f64>,
     mscale_all_dim: Option<f64>,
     truncate: Option<bool>,
+    /// A remark of the first yarn models, without an effect.
+    #[serde(rename = "finetuned")]
+    _finetuned: Option<bool>,
 }
 
 /// What the rotary settings of a `config.json` come to.
@@ -162,8 +165,8 @@ fn yarn(contexts: &Contexts, parameters: &Parameters) -> RopeScaling {
     RopeScaling::Yarn {
         factor,
         original_context: contexts.original,
-        beta_fast: stated(parameters.beta_fast).unwrap_or(32.0),
-        beta_slow: stated(parameters.beta_slow).unwrap_or(1.0),
+        beta_fast: stated(parameters.beta_fast).unwrap_or(YARN_BETAS[0]),
+        beta_slow: stated(parameters.beta_slow).unwrap_or(YARN_BETAS[1]),
         truncate: parameters.truncate.unwrap_or(true),
         attention_factor: parameters.attention_factor.unwrap_or(inferred),
     }

@@ -3,7 +3,7 @@
 //! `cargo run --release --example convert -- MODEL OUT hf`
 //! `cargo run --release --example convert -- MODEL OUT.gguf f16 TOKENIZER.gguf`
 //!
-//! MODEL is a Hugging Face directory or a GGUF file. With a fourth argument `trim`, `hf` keeps
+//! MODEL is a Hugging Face directory, whose tokenizer is carried along, or a GGUF file. With a fourth argument `trim`, `hf` keeps
 //! every third row of the head, to see what other programs make of a trimmed draft.
 
 use std::{error::Error, path::Path};
@@ -29,8 +29,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let checkpoint = import::load(model)?;
     let format = match (format, rest) {
-        ("hf", []) => return Ok(hf::save(out, &checkpoint)?),
-        ("hf", ["trim"]) => return Ok(hf::save(out, &trimmed(&checkpoint)?)?),
+        ("hf", []) => return Ok(hf::save_with(out, &checkpoint, &tokenizer(model)?)?),
+        ("hf", ["trim"]) => {
+            let draft = trimmed(&checkpoint)?;
+            return Ok(hf::save_with(out, &draft, &tokenizer(model)?)?);
+        }
         ("f32", _) => GgufFormat::F32,
         ("f16", _) => GgufFormat::F16,
         ("bf16", _) => GgufFormat::BF16,
@@ -42,6 +45,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let tokenizer = GgufFile::open(Path::new(tokenizer))?.tokenizer()?;
     Ok(gguf::save(out, &checkpoint, &tokenizer, format)?)
+}
+
+fn tokenizer(model: &Path) -> Result<hf::TokenizerFiles, Box<dyn Error>> {
+    if model.is_dir() {
+        return Ok(hf::TokenizerFiles::read(model)?);
+    }
+    let mut files = hf::TokenizerFiles::new();
+    files.describe(&GgufFile::open(model)?.tokenizer()?);
+    Ok(files)
 }
 
 fn trimmed(checkpoint: &Checkpoint) -> Result<Checkpoint, Box<dyn Error>> {

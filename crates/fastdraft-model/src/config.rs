@@ -48,6 +48,10 @@ pub struct DecoderConfig {
     pub kv_heads: usize,
     /// Width of one head.
     pub head_dim: usize,
+    /// Elements of a head that are rotated, `None` where all of them are. Element `i` is paired
+    /// with `i + head_dim / 2` here too, and the pairs that are not rotated are the last ones.
+    #[serde(default)]
+    pub rotary_dim: Option<usize>,
     /// ε of every RMS norm.
     pub norm_epsilon: f64,
     /// Base of the rotary frequencies.
@@ -95,6 +99,7 @@ impl DecoderConfig {
             heads,
             kv_heads: heads,
             head_dim,
+            rotary_dim: None,
             norm_epsilon: 1e-5,
             rope_theta: 10_000.0,
             rope_scaling: RopeScaling::None,

@@ -141,8 +141,16 @@ fn rope_scalings_read_back() {
         high_freq_factor: 4.0,
         original_context,
     };
+    let yarn = RopeScaling::Yarn {
+        factor: 4.0,
+        original_context: 64,
+        beta_fast: 32.0,
+        beta_slow: 1.0,
+        truncate: true,
+        attention_factor: 1.0 + 0.1 * 4_f64.ln(),
+    };
     let mut checkpoint = model();
-    for scaling in [RopeScaling::Linear { factor: 2.0 }, llama3(8192)] {
+    for scaling in [RopeScaling::Linear { factor: 2.0 }, llama3(8192), yarn] {
         checkpoint.config.rope_scaling = scaling.clone();
         let read = round_trip(&checkpoint, GgufFormat::F32);
         assert_eq!(read.config.rope_scaling, scaling);
@@ -168,6 +176,18 @@ fn rope_scalings_read_back() {
 }
 
 #[test]
+fn a_partly_rotated_head_reads_back_equal() {
+    let mut config = DecoderConfig::llama(VOCABULARY, 64, 2);
+    (config.heads, config.kv_heads, config.head_dim) = (4, 2, 16);
+    let mut checkpoint = init::random(config, None, 3).unwrap();
+    checkpoint.config.family = Family::Phi3;
+    checkpoint.config.rotary_dim = Some(12);
+    let read = round_trip(&checkpoint, GgufFormat::F32);
+    assert_eq!(read.config.rotary_dim, Some(12));
+    assert_eq!(read.weights, checkpoint.weights);
+}
+
+#[test]
 fn what_has_no_exact_form_is_refused() {
     let (_dir, path) = file();
     let refused = |checkpoint: &Checkpoint, tokenizer: &GgufTokenizer| {
@@ -187,6 +207,25 @@ fn what_has_no_exact_form_is_refused() {
     windowed.config.sliding_window = Some(8);
     let reason = refused(&windowed, &tokenizer());
     assert!(reason.contains("8 of 2048"), "{reason}");
+
+    let mut grown = full.clone();
+    grown.config.rope_scaling = RopeScaling::Dynamic { factor: 2.0 };
+    assert!(refused(&grown, &tokenizer()).contains("dynamic"));
+
+    let mut blended = full.clone();
+    blended.config.rope_scaling = RopeScaling::Yarn {
+        factor: 2.0,
+        original_context: 1024,
+        beta_fast: 16.0,
+        beta_slow: 1.0,
+        truncate: true,
+        attention_factor: 1.0,
+    };
+    assert!(refused(&blended, &tokenizer()).contains("16 and 1"));
+
+    let mut wide = full.clone();
+    wide.config.family = Family::Phi3;
+    assert!(refused(&wide, &tokenizer()).contains("4 heads of 32"));
 
     let mut pieces = tokenizer();
     pieces.merges.clear();

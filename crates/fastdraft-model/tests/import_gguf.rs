@@ -270,6 +270,71 @@ fn huge_zero_and_unknown_tensors_are_refused() {
 }
 
 #[test]
+fn wrong_alignments_are_corrupt() {
+    let scratch = Scratch::new();
+    for alignment in [0_u32, 3, 48, 1 << 30] {
+        let mut writer = model("llama");
+        writer.u32("general.alignment", alignment);
+        let error = scratch.load(&writer.build().0).unwrap_err();
+        assert!(error.to_string().contains("general.alignment"), "{error}");
+    }
+    // The offset of the first tensor is the last number of its entry.
+    let (bytes, _) = model("llama").build();
+    let name = b"token_embd.weight";
+    let at = bytes.windows(name.len()).position(|w| w == name).unwrap();
+    let at = at + name.len() + 4 + 2 * 8 + 4;
+    for (offset, reason) in [
+        (16_u64, "the offset a multiple of 32"),
+        (1 << 20, "token_embd.weight` lies at"),
+        (u64::MAX - 31, "the offset a multiple of 32"),
+    ] {
+        let mut wrong = bytes.clone();
+        wrong[at..at + 8].copy_from_slice(&offset.to_le_bytes());
+        let error = scratch.load(&wrong).unwrap_err();
+        assert!(matches!(error, ModelError::Corrupt { .. }), "{error}");
+        assert!(error.to_string().contains(reason), "{error}");
+    }
+}
+
+#[test]
+fn metadata_of_other_models_is_named() {
+    let scratch = Scratch::new();
+    let cases: [(&str, f32); 4] = [
+        ("llama.logit_scale", 0.5),
+        ("llama.attention.clamp_kqv", 8.0),
+        ("llama.residual_scale", 0.2),
+        ("llama.rope.scaling.yarn_log_multiplier", 0.1),
+    ];
+    for (key, value) in cases {
+        let mut writer = model("llama");
+        writer
+            .value("llama.rope.scaling.type", 8, string("yarn"))
+            .value("llama.rope.scaling.factor", 6, 2_f32.to_le_bytes().to_vec())
+            .value(key, 6, value.to_le_bytes().to_vec());
+        let error = scratch.load(&writer.build().0).unwrap_err();
+        assert!(matches!(error, ModelError::Unsupported { .. }), "{error}");
+        let name = key.rsplit_once('.').unwrap().1;
+        assert!(error.to_string().contains(name), "{error}");
+    }
+    let mut writer = model("llama");
+    writer.u32("llama.expert_count", 8);
+    let error = scratch.load(&writer.build().0).unwrap_err();
+    assert!(error.to_string().contains("expert_count"), "{error}");
+    let mut writer = model("llama");
+    writer.value("split.count", 2, 3_u16.to_le_bytes().to_vec());
+    let error = scratch.load(&writer.build().0).unwrap_err();
+    assert!(error.to_string().contains("one of 3"), "{error}");
+    let mut writer = model("llama");
+    writer.u32("llama.block_count", 1);
+    let error = scratch.load(&writer.build().0).unwrap_err();
+    assert!(error.to_string().contains("is there twice"), "{error}");
+    let mut writer = model("llama");
+    writer.u32("llama.rope.dimension_count", 2);
+    let error = scratch.load(&writer.build().0).unwrap_err();
+    assert!(error.to_string().contains("rotary part of 2"), "{error}");
+}
+
+#[test]
 fn overlap_and_repetition_are_corrupt() {
     let scratch = Scratch::new();
     let mut writer = model("llama");

@@ -277,17 +277,208 @@ fn truncated_weights_are_corrupt() {
     }
 }
 
+/// A safetensors file with this header and this many zero bytes behind it.
+fn file_of(header: &str, data: usize) -> Vec<u8> {
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.extend(header.as_bytes());
+    bytes.resize(bytes.len() + data, 0);
+    bytes
+}
+
+#[test]
+fn hostile_safetensors_are_corrupt() {
+    let dir = saved(&checkpoint(config(Family::Llama)));
+    let tensor = |name: &str, shape: &str, from: usize, to: usize| {
+        format!(r#""{name}":{{"dtype":"F32","shape":{shape},"data_offsets":[{from},{to}]}}"#)
+    };
+    let two = |a: String, b: String| format!("{{{a},{b}}}");
+    let overflow = "[4294967296,4294967296,2]";
+    let cases = [
+        (
+            "overlap",
+            two(tensor("a", "[4]", 0, 16), tensor("b", "[4]", 8, 24)),
+            24,
+        ),
+        (
+            "hole",
+            two(tensor("a", "[4]", 0, 16), tensor("b", "[4]", 20, 36)),
+            36,
+        ),
+        (
+            "past the end",
+            format!("{{{}}}", tensor("a", "[4]", 0, 16)),
+            8,
+        ),
+        (
+            "left over",
+            format!("{{{}}}", tensor("a", "[4]", 0, 16)),
+            32,
+        ),
+        (
+            "backwards",
+            format!("{{{}}}", tensor("a", "[4]", 16, 0)),
+            16,
+        ),
+        (
+            "other size",
+            format!("{{{}}}", tensor("a", "[5]", 0, 16)),
+            16,
+        ),
+        (
+            "overflow",
+            format!("{{{}}}", tensor("a", overflow, 0, 0)),
+            0,
+        ),
+        (
+            "twice",
+            two(tensor("a", "[4]", 0, 16), tensor("a", "[4]", 16, 32)),
+            32,
+        ),
+        ("no object", "[]".to_owned(), 0),
+        ("no JSON", "{".to_owned(), 0),
+    ];
+    for (what, header, data) in cases {
+        fs::write(dir.path().join("model.safetensors"), file_of(&header, data)).unwrap();
+        let error = import::hf::load(dir.path()).unwrap_err();
+        assert!(
+            matches!(error, ModelError::Corrupt { .. }),
+            "{what}: {error}"
+        );
+        assert!(error.to_string().contains("model.safetensors"), "{error}");
+    }
+    let mut huge = file_of("{}", 0);
+    huge[..8].copy_from_slice(&(100_u64 << 30).to_le_bytes());
+    fs::write(dir.path().join("model.safetensors"), huge).unwrap();
+    let error = import::hf::load(dir.path()).unwrap_err();
+    assert!(matches!(error, ModelError::Corrupt { .. }), "{error}");
+}
+
+#[test]
+fn indices_that_contradict_their_files_are_refused() {
+    let dir = saved(&checkpoint(config(Family::Llama)));
+    let path = |name: &str| dir.path().join(name);
+    fs::rename(path("model.safetensors"), path("a.safetensors")).unwrap();
+    fs::copy(path("a.safetensors"), path("b.safetensors")).unwrap();
+    let index = |map: &[(&str, &str)]| {
+        let map: HashMap<_, _> = map.iter().copied().collect();
+        let text = serde_json::json!({ "weight_map": map }).to_string();
+        fs::write(path("model.safetensors.index.json"), text).unwrap();
+        import::hf::load(dir.path()).unwrap_err()
+    };
+    let (norm, head) = ("model.norm.weight", "lm_head.weight");
+    let error = index(&[(norm, "a.safetensors"), (head, "b.safetensors")]);
+    assert!(
+        error.to_string().contains("is in another file too"),
+        "{error}"
+    );
+    let error = index(&[("model.absent", "a.safetensors")]);
+    assert!(matches!(&error, ModelError::MissingTensor { name } if name == "model.absent"));
+    let error = index(&[(norm, "c.safetensors")]);
+    assert!(matches!(error, ModelError::Io { .. }), "{error}");
+    for name in ["/etc/passwd", "..", "a/b.safetensors", ""] {
+        let error = index(&[(norm, name)]);
+        assert!(error.to_string().contains("is not a file name"), "{error}");
+    }
+}
+
 #[test]
 fn unknown_settings_are_named() {
     let checkpoint = checkpoint(config(Family::Llama));
-    let cases: [(&str, serde_json::Value, &str); 6] = [
+    let cases: [(&str, serde_json::Value, &str); 33] = [
         ("model_type", "mamba".into(), "mamba"),
         ("hidden_act", "gelu".into(), "gelu"),
         (
             "rope_scaling",
-            serde_json::json!({ "type": "yarn", "factor": 4.0 }),
-            "yarn",
+            serde_json::json!({ "type": "proportional", "factor": 4.0 }),
+            "proportional",
         ),
+        (
+            "rope_scaling",
+            serde_json::json!({ "type": "linear" }),
+            "no `factor`",
+        ),
+        (
+            "rope_scaling",
+            serde_json::json!({ "rope_type": "default", "mrope_section": [2, 3, 3] }),
+            "mrope_section",
+        ),
+        (
+            "rope_scaling",
+            serde_json::json!({ "full_attention": { "rope_type": "default" } }),
+            "settings of their own for `full_attention`",
+        ),
+        (
+            "rope_scaling",
+            serde_json::json!({ "type": "dynamic", "factor": 0.5 }),
+            "dynamic rope of factor 0.5",
+        ),
+        (
+            "rope_scaling",
+            serde_json::json!({ "type": "yarn", "factor": -1.0 }),
+            "rope factor is -1",
+        ),
+        ("partial_rotary_factor", 0.5.into(), "0.5 of Llama"),
+        (
+            "hidden_activation",
+            "gelu_pytorch_tanh".into(),
+            "gelu_pytorch_tanh",
+        ),
+        (
+            "quantization_config",
+            serde_json::json!({ "quant_method": "gptq", "bits": 4 }),
+            "gptq",
+        ),
+        (
+            "architectures",
+            serde_json::json!(["LlamaForSequenceClassification"]),
+            "LlamaForSequenceClassification",
+        ),
+        (
+            "architectures",
+            serde_json::json!(["LlamaForCausalLMEagle3"]),
+            "LlamaForCausalLMEagle3",
+        ),
+        ("qkv_bias", true.into(), "qkv_bias"),
+        ("sliding_window", 8.into(), "sliding_window: 8 in Llama"),
+        (
+            "layer_types",
+            serde_json::json!(["full_attention"]),
+            "1 layer types",
+        ),
+        (
+            "layer_types",
+            serde_json::json!(["full_attention", "chunked_attention"]),
+            "chunked_attention",
+        ),
+        (
+            "layer_types",
+            serde_json::json!(["full_attention", "sliding_attention"]),
+            "in 1 of 2 layers",
+        ),
+        ("logit_scale", 0.5.into(), "`logit_scale`: 0.5"),
+        (
+            "embedding_multiplier",
+            12.into(),
+            "`embedding_multiplier`: 12",
+        ),
+        ("residual_multiplier", 0.2.into(), "residual_multiplier"),
+        ("attention_multiplier", 0.1.into(), "attention_multiplier"),
+        (
+            "final_logit_softcapping",
+            30.into(),
+            "final_logit_softcapping",
+        ),
+        ("num_local_experts", 8.into(), "num_local_experts"),
+        (
+            "no_rope_layers",
+            serde_json::json!([1, 0]),
+            "no_rope_layers",
+        ),
+        ("attention_chunk_size", 8192.into(), "attention_chunk_size"),
+        ("is_encoder_decoder", true.into(), "is_encoder_decoder"),
+        ("text_config", serde_json::json!({ "a": 1 }), "text_config"),
+        ("use_qk_norm", true.into(), "use_qk_norm"),
+        ("head_dim", 5.into(), "head dimension 5 is odd"),
         (
             "rope_scaling",
             serde_json::json!({
@@ -311,6 +502,166 @@ fn unknown_settings_are_named() {
         let error = import::hf::load(dir.path()).unwrap_err().to_string();
         assert!(error.contains(expected), "{key}: {error}");
     }
+}
+
+/// Refusals that depend on the family.
+#[test]
+fn settings_a_family_has_not_are_named() {
+    let cases: [(Family, &str, serde_json::Value, &str); 9] = [
+        (
+            Family::Mistral,
+            "attention_bias",
+            true.into(),
+            "true in Mistral",
+        ),
+        (Family::Phi3, "attention_bias", true.into(), "true in Phi3"),
+        (Family::Qwen2, "mlp_bias", true.into(), "true in Qwen2"),
+        (
+            Family::Qwen3,
+            "partial_rotary_factor",
+            0.25.into(),
+            "0.25 of Qwen3",
+        ),
+        (
+            Family::Phi3,
+            "partial_rotary_factor",
+            0.25.into(),
+            "1 rotated elements",
+        ),
+        (
+            Family::Phi3,
+            "partial_rotary_factor",
+            2.0.into(),
+            "8 rotated elements",
+        ),
+        (
+            Family::Phi3,
+            "layer_types",
+            serde_json::json!(["full_attention", "full_attention"]),
+            "Some(7) in 0 of 2 layers",
+        ),
+        (
+            Family::Qwen2,
+            "max_window_layers",
+            1.into(),
+            "Some(7) in 1 of 2 layers",
+        ),
+        (
+            Family::Qwen3,
+            "use_sliding_window",
+            serde_json::json!("yes"),
+            "invalid type: string",
+        ),
+    ];
+    for (family, key, value, expected) in cases {
+        let mut plain = config(family);
+        plain.sliding_window = Some(7);
+        let dir = saved(&checkpoint(plain));
+        edit_config(dir.path(), |config| config[key] = value);
+        let error = import::hf::load(dir.path()).unwrap_err().to_string();
+        assert!(error.contains(expected), "{family:?} {key}: {error}");
+    }
+}
+
+#[test]
+fn settings_without_an_effect_are_ignored() {
+    let checkpoint = checkpoint(config(Family::Llama));
+    for (key, value) in [
+        ("attention_dropout", serde_json::json!(0.1)),
+        ("initializer_range", serde_json::json!(0.02)),
+        ("pretraining_tp", serde_json::json!(2)),
+        ("use_cache", serde_json::json!(false)),
+        ("auto_map", serde_json::json!({ "AutoConfig": "a.B" })),
+        ("_name_or_path", serde_json::json!("x/y")),
+        ("logit_scale", serde_json::json!(1.0)),
+        ("num_local_experts", serde_json::json!(0)),
+        ("sliding_window", serde_json::Value::Null),
+        ("partial_rotary_factor", serde_json::json!(1.0)),
+        ("rope_scaling", serde_json::json!({})),
+        (
+            "rope_scaling",
+            serde_json::json!({ "type": "default", "finetuned": true }),
+        ),
+        ("use_mrope", serde_json::json!(false)),
+        (
+            "layer_types",
+            serde_json::json!(["full_attention", "full_attention"]),
+        ),
+        ("something_new", serde_json::json!("x")),
+    ] {
+        let dir = saved(&checkpoint);
+        edit_config(dir.path(), |config| config[key] = value);
+        assert_eq!(import::hf::load(dir.path()).unwrap(), checkpoint, "{key}");
+    }
+}
+
+#[test]
+fn yarn_dynamic_and_partial_heads_read_back_equal() {
+    let yarn = RopeScaling::Yarn {
+        factor: 4.0,
+        original_context: 16,
+        beta_fast: 24.0,
+        beta_slow: 0.5,
+        truncate: false,
+        attention_factor: 1.25,
+    };
+    for scaling in [yarn, RopeScaling::Dynamic { factor: 3.0 }] {
+        let mut config = config(Family::Qwen3);
+        config.head_dim = 8;
+        config.rope_scaling = scaling;
+        let checkpoint = checkpoint(config);
+        let dir = saved(&checkpoint);
+        assert_eq!(import::hf::load(dir.path()).unwrap(), checkpoint);
+    }
+    // 0.3 · 20 is 6 only when it is rounded.
+    for (head_dim, rotary) in [(4, 2), (20, 6), (12, 10)] {
+        let mut config = config(Family::Phi3);
+        (config.head_dim, config.rotary_dim) = (head_dim, Some(rotary));
+        let checkpoint = checkpoint(config);
+        let dir = saved(&checkpoint);
+        assert_eq!(import::hf::load(dir.path()).unwrap(), checkpoint);
+    }
+}
+
+#[test]
+fn pickled_weights_are_named() {
+    let dir = saved(&checkpoint(config(Family::Llama)));
+    fs::rename(
+        dir.path().join("model.safetensors"),
+        dir.path().join("pytorch_model.bin"),
+    )
+    .unwrap();
+    let error = import::hf::load(dir.path()).unwrap_err();
+    assert!(matches!(error, ModelError::Unsupported { .. }), "{error}");
+    assert!(error.to_string().contains("pytorch_model.bin"), "{error}");
+}
+
+#[test]
+fn a_mask_may_be_left_out_of_a_trimmed_draft() {
+    let checkpoint = trimmed();
+    let dir = saved(&checkpoint);
+    edit(dir.path(), |tensors| drop(tensors.remove("t2d")));
+    assert_eq!(import::hf::load(dir.path()).unwrap(), checkpoint);
+}
+
+#[test]
+fn a_tokenizer_is_carried_along() {
+    let source = tempfile::tempdir().unwrap();
+    for name in ["tokenizer.json", "tokenizer_config.json", "notes.txt"] {
+        fs::write(source.path().join(name), name).unwrap();
+    }
+    let files = export::hf::TokenizerFiles::read(source.path()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("model");
+    let checkpoint = checkpoint(config(Family::Qwen2));
+    export::hf::save_with(&out, &checkpoint, &files).unwrap();
+    assert_eq!(import::load(&out).unwrap(), checkpoint);
+    assert_eq!(
+        fs::read(out.join("tokenizer.json")).unwrap(),
+        b"tokenizer.json"
+    );
+    assert!(out.join("tokenizer_config.json").exists());
+    assert!(!out.join("notes.txt").exists());
 }
 
 #[test]

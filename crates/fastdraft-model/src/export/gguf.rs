@@ -13,12 +13,13 @@ use std::{
 
 use crate::{
     checkpoint::Checkpoint,
-    config::{DecoderConfig, Family},
+    config::{DecoderConfig, Family, RopeScaling},
     error::ModelError,
     import::{
         gguf::{GgufTokenizer, TensorType},
         layout,
     },
+    rope::YARN_BETAS,
 };
 
 /// How the matrices of a file are stored. Norms and biases are float32 in every format.
@@ -68,7 +69,7 @@ impl GgufFormat {
 /// # Errors
 /// [`ModelError::InvalidConfig`] for a trimmed head, a tokenizer that does not fit, or something
 /// llama.cpp does not compute for the family (a sliding window shorter than the context, biases
-/// of Qwen3); the tensor errors when the weights are not those of the configuration, and
+/// of Qwen3, dynamic rope scaling); the tensor errors when the weights are not those of the configuration, and
 /// [`ModelError::Io`].
 pub fn save(
     path: &Path,
@@ -122,10 +123,35 @@ fn architecture(config: &DecoderConfig) -> Result<&'static str, ModelError> {
             config.family, config.context_length
         )));
     }
+    match config.rope_scaling {
+        RopeScaling::Dynamic { .. } => {
+            return Err(invalid("llama.cpp has no dynamic rope scaling".into()));
+        }
+        RopeScaling::Yarn {
+            beta_fast,
+            beta_slow,
+            truncate,
+            ..
+        } if (beta_fast, beta_slow, truncate) != (YARN_BETAS[0], YARN_BETAS[1], true) => {
+            return Err(invalid(format!(
+                "llama.cpp blends the frequencies of yarn between {} and {} turns, widened to \
+                 whole pairs: {beta_fast} and {beta_slow}, widened: {truncate}",
+                YARN_BETAS[0], YARN_BETAS[1]
+            )));
+        }
+        _ => {}
+    }
     let (arch, fits) = match config.family {
         Family::Llama | Family::Mistral => ("llama", !config.qk_norm),
         Family::Qwen2 => ("qwen2", config.qkv_bias && !config.qk_norm),
         Family::Qwen3 => ("qwen3", config.qk_norm && !config.qkv_bias),
+        // Its attention is as wide as the model.
+        Family::Phi3 if config.heads * config.head_dim != config.hidden_size => {
+            return Err(invalid(format!(
+                "llama.cpp has no phi3 with {} heads of {} in a width of {}",
+                config.heads, config.head_dim, config.hidden_size
+            )));
+        }
         Family::Phi3 => ("phi3", !config.qk_norm && !config.qkv_bias),
     };
     let plain = arch == "llama" || (!config.output_bias && !config.mlp_bias);

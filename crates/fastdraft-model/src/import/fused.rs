@@ -3,7 +3,7 @@
 use crate::{
     config::DecoderConfig,
     error::ModelError,
-    import::layout,
+    import::{layout, partial},
     weights::{HostTensor, Weights},
 };
 
@@ -36,7 +36,7 @@ pub(crate) fn split(config: &DecoderConfig, weights: &mut Weights) -> Result<(),
     Ok(())
 }
 
-/// The fused matrices of a model, by name; the parts stay where they are.
+/// The fused matrices of a model, by name, in the order of files; the parts stay as they are.
 pub(crate) fn join(
     config: &DecoderConfig,
     weights: &Weights,
@@ -47,7 +47,11 @@ pub(crate) fn join(
             let mut data = Vec::new();
             let mut total = 0;
             for (name, rows) in parts {
-                data.extend_from_slice(&weights.get(&name, &[rows, config.hidden_size])?.data);
+                let part = weights.get(&name, &[rows, config.hidden_size])?;
+                match partial::unpair(config, &name, part) {
+                    Some(stored) => data.extend(stored),
+                    None => data.extend_from_slice(&part.data),
+                }
                 total += rows;
             }
             Ok((

@@ -16,24 +16,28 @@ pub(crate) fn block(layer: usize) -> String {
     format!("model.layers.{layer}.")
 }
 
-/// Every tensor, with its shape.
+/// Every tensor, with its shape; made one block at a time, so that a configuration of many blocks
+/// costs nothing until they are found.
 pub(crate) fn tensors(
     config: &DecoderConfig,
     projections: Projections,
-) -> Vec<(String, Vec<usize>)> {
+) -> impl Iterator<Item = (String, Vec<usize>)> + use<'_> {
     let hidden = config.hidden_size;
-    let mut list = vec![(
+    let embedding = (
         "model.embed_tokens.weight".to_owned(),
         vec![config.vocabulary_size, hidden],
-    )];
-    for layer in 0..config.layers {
+    );
+    let norm = ("model.norm.weight".to_owned(), vec![hidden]);
+    let head = ("lm_head.weight".to_owned(), vec![config.head_size, hidden]);
+    let blocks = (0..config.layers).flat_map(move |layer| {
+        let mut list = Vec::new();
         push_block(&mut list, config, projections, &block(layer));
-    }
-    list.push(("model.norm.weight".to_owned(), vec![hidden]));
-    if !config.tied {
-        list.push(("lm_head.weight".to_owned(), vec![config.head_size, hidden]));
-    }
-    list
+        list
+    });
+    std::iter::once(embedding)
+        .chain(blocks)
+        .chain([norm])
+        .chain((!config.tied).then_some(head))
 }
 
 fn push_block(
@@ -104,15 +108,15 @@ pub(crate) fn check(checkpoint: &Checkpoint) -> Result<(), ModelError> {
             vocabulary_size: config.vocabulary_size,
         });
     }
-    let expected = tensors(config, Projections::Separate);
-    for (name, shape) in &expected {
-        checkpoint.weights.get(name, shape)?;
+    let mut names = BTreeSet::new();
+    for (name, shape) in tensors(config, Projections::Separate) {
+        checkpoint.weights.get(&name, &shape)?;
+        names.insert(name);
     }
-    let names: BTreeSet<&str> = expected.iter().map(|(name, _)| name.as_str()).collect();
     match checkpoint
         .weights
         .iter()
-        .find(|(name, _)| !names.contains(name))
+        .find(|(name, _)| !names.contains(*name))
     {
         Some((name, _)) => Err(ModelError::UnexpectedTensor {
             name: name.to_owned(),

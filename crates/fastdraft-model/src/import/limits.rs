@@ -1,7 +1,7 @@
 //! What a configuration must satisfy before anything is allocated for it.
 
 use crate::{
-    config::{DecoderConfig, RopeScaling},
+    config::{DecoderConfig, Family, RopeScaling},
     error::ModelError,
 };
 
@@ -46,6 +46,19 @@ pub(crate) fn check(config: &DecoderConfig) -> Result<(), ModelError> {
             config.head_dim
         )));
     }
+    let rotary = config.rotary_dim.unwrap_or(config.head_dim);
+    if rotary == 0 || !rotary.is_multiple_of(2) || rotary > config.head_dim {
+        return Err(invalid(format!(
+            "{rotary} rotated elements in a head of {}",
+            config.head_dim
+        )));
+    }
+    if config.rotary_dim.is_some() && config.family != Family::Phi3 {
+        return Err(invalid(format!(
+            "{rotary} rotated elements in a head of {} of {:?}",
+            config.head_dim, config.family
+        )));
+    }
     if config.heads * config.head_dim > MAX_WIDTH {
         return Err(invalid(format!(
             "{} heads of {} are wider than {MAX_WIDTH}",
@@ -60,7 +73,7 @@ pub(crate) fn check(config: &DecoderConfig) -> Result<(), ModelError> {
     }
     positive("rope theta", config.rope_theta)?;
     positive("norm epsilon", config.norm_epsilon)?;
-    rope_scaling(&config.rope_scaling, config.head_dim / 2)?;
+    rope_scaling(config, rotary)?;
     for &id in config.bos_id.iter().chain(&config.eos_ids) {
         if id as usize >= config.vocabulary_size {
             return Err(ModelError::TokenOutOfRange {
@@ -72,10 +85,38 @@ pub(crate) fn check(config: &DecoderConfig) -> Result<(), ModelError> {
     Ok(())
 }
 
-fn rope_scaling(scaling: &RopeScaling, pairs: usize) -> Result<(), ModelError> {
-    match *scaling {
+fn rope_scaling(config: &DecoderConfig, rotary: usize) -> Result<(), ModelError> {
+    match config.rope_scaling {
         RopeScaling::None => Ok(()),
         RopeScaling::Linear { factor } => positive("rope factor", factor),
+        RopeScaling::Dynamic { factor } => {
+            positive("rope factor", factor)?;
+            // The base grows by a power with the denominator `rotary - 2`.
+            if rotary <= 2 || factor < 1.0 {
+                return Err(invalid(format!(
+                    "dynamic rope of factor {factor} on {rotary} elements"
+                )));
+            }
+            Ok(())
+        }
+        RopeScaling::Yarn {
+            factor,
+            original_context,
+            beta_fast,
+            beta_slow,
+            attention_factor,
+            ..
+        } => {
+            positive("rope factor", factor)?;
+            positive("beta_fast", beta_fast)?;
+            positive("beta_slow", beta_slow)?;
+            positive("attention_factor", attention_factor)?;
+            // Its range divides by the logarithm of the base.
+            if config.rope_theta <= 1.0 {
+                return Err(invalid(format!("yarn on a base of {}", config.rope_theta)));
+            }
+            context(original_context, 1)
+        }
         RopeScaling::Llama3 {
             factor,
             low_freq_factor,
@@ -99,6 +140,7 @@ fn rope_scaling(scaling: &RopeScaling, pairs: usize) -> Result<(), ModelError> {
             original_context,
             attention_factor,
         } => {
+            let pairs = rotary / 2;
             for (name, factors) in [("short_factor", short), ("long_factor", long)] {
                 if factors.len() != pairs {
                     return Err(invalid(format!(

@@ -13,6 +13,7 @@ pub mod gguf;
 pub mod hf;
 pub(crate) mod layout;
 mod limits;
+pub(crate) mod partial;
 
 use std::{fs::File, io::Read, path::Path};
 

@@ -6,6 +6,7 @@ use crate::{
     config::{DecoderConfig, RopeScaling},
     error::ModelError,
     import::gguf::GgufTokenizer,
+    rope::yarn_attention_factor,
 };
 
 /// A key and its value.
@@ -93,7 +94,10 @@ fn model(entries: &mut Vec<Entry>, config: &DecoderConfig, arch: &str) -> Result
         ("attention.head_count_kv", config.kv_heads),
         ("attention.key_length", config.head_dim),
         ("attention.value_length", config.head_dim),
-        ("rope.dimension_count", config.head_dim),
+        (
+            "rope.dimension_count",
+            config.rotary_dim.unwrap_or(config.head_dim),
+        ),
     ] {
         entries.push((format!("{arch}.{key}"), size_value(key, size)?));
     }
@@ -103,8 +107,23 @@ fn model(entries: &mut Vec<Entry>, config: &DecoderConfig, arch: &str) -> Result
     float("attention.layer_norm_rms_epsilon", config.norm_epsilon);
     float("rope.freq_base", config.rope_theta);
     match &config.rope_scaling {
-        // The divisors of `llama3` are a tensor.
-        RopeScaling::None | RopeScaling::Llama3 { .. } => {}
+        // The divisors of `llama3` are a tensor; `dynamic` is refused before.
+        RopeScaling::None | RopeScaling::Llama3 { .. } | RopeScaling::Dynamic { .. } => {}
+        RopeScaling::Yarn {
+            factor,
+            original_context,
+            attention_factor,
+            ..
+        } => {
+            float("rope.scaling.factor", *factor);
+            // The reader multiplies by the factor that YaRN takes by default.
+            let default = yarn_attention_factor(*factor, 1.0);
+            float("rope.scaling.attn_factor", attention_factor / default);
+            let key = "rope.scaling.original_context_length";
+            entries.push((format!("{arch}.{key}"), size_value(key, *original_context)?));
+            let kind = Value::String("yarn".to_owned());
+            entries.push((format!("{arch}.rope.scaling.type"), kind));
+        }
         RopeScaling::Linear { factor } => {
             float("rope.scaling.factor", *factor);
             let kind = Value::String("linear".to_owned());
@@ -117,6 +136,9 @@ fn model(entries: &mut Vec<Entry>, config: &DecoderConfig, arch: &str) -> Result
             float("rope.scaling.attn_factor", f64::from(attention));
             let key = "rope.scaling.original_context_length";
             entries.push((format!("{arch}.{key}"), size_value(key, *original_context)?));
+            // Without it, an architecture that seldom has them does not look for the divisors.
+            let kind = Value::String("longrope".to_owned());
+            entries.push((format!("{arch}.rope.scaling.type"), kind));
         }
     }
     Ok(())

@@ -105,7 +105,10 @@ fn factors<'a>(config: &DecoderConfig) -> Vec<Stored<'a>> {
     };
     let narrow = |values: &[f64]| values.iter().map(|&value| value as f32).collect();
     match &config.rope_scaling {
-        RopeScaling::None | RopeScaling::Linear { .. } => Vec::new(),
+        RopeScaling::None
+        | RopeScaling::Linear { .. }
+        | RopeScaling::Dynamic { .. }
+        | RopeScaling::Yarn { .. } => Vec::new(),
         RopeScaling::Llama3 { .. } => {
             let plain = DecoderConfig {
                 rope_scaling: RopeScaling::None,

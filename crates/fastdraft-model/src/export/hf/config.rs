@@ -1,6 +1,6 @@
 //! `config.json` and `generation_config.json`, in the spelling every transformers release reads.
 
-use std::{fs, path::Path};
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -55,6 +55,9 @@ pub(super) fn document(checkpoint: &Checkpoint) -> Result<Value, ModelError> {
                 _ => config.context_length,
             };
             document["original_max_position_embeddings"] = json!(original);
+            if let Some(rotary) = config.rotary_dim {
+                document["partial_rotary_factor"] = json!(part(rotary, config.head_dim));
+            }
             document["sliding_window"] = json!(config.sliding_window);
         }
         Family::Mistral => document["sliding_window"] = json!(config.sliding_window),
@@ -83,7 +86,7 @@ pub(super) fn generation(config: &DecoderConfig) -> Value {
 }
 
 pub(super) fn write(path: &Path, document: &Value) -> Result<(), ModelError> {
-    fs::write(path, format!("{document:#}\n")).map_err(|source| ModelError::io(path, source))
+    super::write::file(path, format!("{document:#}\n").as_bytes())
 }
 
 /// Refuses what the family's `config.json` has no field for, and would read back differently.
@@ -107,7 +110,23 @@ fn expressible(config: &DecoderConfig) -> Result<(), ModelError> {
         ),
         (
             "head_dim",
-            family == Family::Phi3 && config.heads * config.head_dim != config.hidden_size,
+            // Its class counts the long and short factors by the width of such a head.
+            family == Family::Phi3
+                && matches!(config.rope_scaling, RopeScaling::LongRope { .. })
+                && config.heads * config.head_dim != config.hidden_size,
+        ),
+        (
+            "rope_scaling",
+            family == Family::Phi3
+                && !matches!(
+                    config.rope_scaling,
+                    RopeScaling::None | RopeScaling::LongRope { .. }
+                ),
+        ),
+        (
+            "head_dim",
+            // Its class refuses such a width.
+            family == Family::Llama && !config.hidden_size.is_multiple_of(config.heads),
         ),
     ];
     match wrong.iter().find(|(_, wrong)| *wrong) {
@@ -122,6 +141,25 @@ fn rope_scaling(config: &DecoderConfig) -> Value {
     match config.rope_scaling {
         RopeScaling::None => Value::Null,
         RopeScaling::Linear { factor } => json!({ "rope_type": "linear", "factor": factor }),
+        RopeScaling::Dynamic { factor } => json!({ "rope_type": "dynamic", "factor": factor }),
+        RopeScaling::Yarn {
+            factor,
+            original_context,
+            beta_fast,
+            beta_slow,
+            truncate,
+            attention_factor,
+        } => {
+            json!({
+                "rope_type": "yarn",
+                "factor": factor,
+                "original_max_position_embeddings": original_context,
+                "beta_fast": beta_fast,
+                "beta_slow": beta_slow,
+                "truncate": truncate,
+                "attention_factor": attention_factor,
+            })
+        }
         RopeScaling::Llama3 {
             factor,
             low_freq_factor,
@@ -154,6 +192,16 @@ fn rope_scaling(config: &DecoderConfig) -> Value {
             }
             value
         }
+    }
+}
+
+/// The factor whose product with `head_dim` Python's `int` rounds to `rotary`.
+fn part(rotary: usize, head_dim: usize) -> f64 {
+    let part = rotary as f64 / head_dim as f64;
+    if (head_dim as f64 * part) as usize == rotary {
+        part
+    } else {
+        part.next_up()
     }
 }
 

@@ -22,6 +22,7 @@ pub(super) fn read(file: &GgufFile) -> Result<DecoderConfig, ModelError> {
         other => return Err(unsupported(file.path(), "architecture", other.to_owned())),
     };
     let keys = Keys { file, arch };
+    keys.refuse_foreign()?;
     let vocabulary_size =
         rows(file, "token_embd.weight")?.ok_or_else(|| ModelError::MissingTensor {
             name: "model.embed_tokens.weight".into(),
@@ -29,7 +30,7 @@ pub(super) fn read(file: &GgufFile) -> Result<DecoderConfig, ModelError> {
     let head_size = rows(file, "output.weight")?;
     let hidden_size = keys.size("embedding_length")?;
     let heads = keys.size("attention.head_count")?;
-    let head_dim = head_dim(&keys, hidden_size, heads)?;
+    let (head_dim, rotary_dim) = head(&keys, family, hidden_size, heads)?;
     let has = |name: &str| file.tensor(name).is_some();
     let mut config = DecoderConfig {
         family,
@@ -41,6 +42,7 @@ pub(super) fn read(file: &GgufFile) -> Result<DecoderConfig, ModelError> {
         heads,
         kv_heads: keys.optional("attention.head_count_kv")?.unwrap_or(heads),
         head_dim,
+        rotary_dim,
         norm_epsilon: keys
             .float("attention.layer_norm_rms_epsilon")?
             .ok_or_else(|| keys.missing("attention.layer_norm_rms_epsilon"))?,
@@ -71,6 +73,18 @@ pub(super) fn read(file: &GgufFile) -> Result<DecoderConfig, ModelError> {
     Ok(config)
 }
 
+/// What other models of the format have, fine only when absent or 0.
+const FOREIGN: [&str; 8] = [
+    "attention.clamp_kqv",
+    "attention.scale",
+    "attn_logit_softcapping",
+    "embedding_scale",
+    "expert_count",
+    "final_logit_softcapping",
+    "logit_scale",
+    "residual_scale",
+];
+
 /// Metadata under the architecture's prefix.
 struct Keys<'a> {
     file: &'a GgufFile,
@@ -96,6 +110,25 @@ impl Keys<'_> {
         self.file.float(&format!("{}.{key}", self.arch))
     }
 
+    /// Settings that would change what the model computes.
+    fn refuse_foreign(&self) -> Result<(), ModelError> {
+        if let Some(count) = self.file.unsigned("split.count")?
+            && count > 1
+        {
+            let value = format!("one of {count}; merge them with llama-gguf-split --merge");
+            return Err(unsupported(self.file.path(), "split file", value));
+        }
+        for key in FOREIGN {
+            if let Some(value) = self.float(key)?
+                && value != 0.0
+            {
+                let value = format!("`{}.{key}`: {value}", self.arch);
+                return Err(unsupported(self.file.path(), "setting", value));
+            }
+        }
+        Ok(())
+    }
+
     fn missing(&self, key: &str) -> ModelError {
         corrupt(
             self.file.path(),
@@ -104,7 +137,13 @@ impl Keys<'_> {
     }
 }
 
-fn head_dim(keys: &Keys<'_>, hidden_size: usize, heads: usize) -> Result<usize, ModelError> {
+/// Width of a head, and of its rotated part where that is narrower.
+fn head(
+    keys: &Keys<'_>,
+    family: Family,
+    hidden_size: usize,
+    heads: usize,
+) -> Result<(usize, Option<usize>), ModelError> {
     let key = keys.optional("attention.key_length")?;
     let value = keys.optional("attention.value_length")?;
     let head_dim = match key {
@@ -117,14 +156,15 @@ fn head_dim(keys: &Keys<'_>, hidden_size: usize, heads: usize) -> Result<usize, 
         }
     };
     let rotary = keys.optional("rope.dimension_count")?.unwrap_or(head_dim);
-    if rotary != head_dim || value.unwrap_or(head_dim) != head_dim {
+    let whole = rotary == head_dim || family == Family::Phi3;
+    if !whole || value.unwrap_or(head_dim) != head_dim {
         return Err(unsupported(
             keys.file.path(),
             "head",
             format!("keys of {head_dim}, values of {value:?}, rotary part of {rotary}"),
         ));
     }
-    Ok(head_dim)
+    Ok((head_dim, (rotary != head_dim).then_some(rotary)))
 }
 
 /// Outermost extent of a matrix.

@@ -42,8 +42,9 @@ impl Header {
             }
         }
         let alignment = alignment(&reader, &metadata)?;
-        let mut tensors = Vec::with_capacity(tensor_count);
-        let mut names = HashSet::with_capacity(tensor_count);
+        // Both grow with what is there, not with what is claimed.
+        let mut tensors = Vec::new();
+        let mut names = HashSet::new();
         for _ in 0..tensor_count {
             let tensor = TensorInfo::read(&mut reader, alignment)?;
             if !names.insert(tensor.name.clone()) {

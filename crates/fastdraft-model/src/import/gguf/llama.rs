@@ -1,6 +1,6 @@
 //! Tensors of the Llama-like architectures into the layout of Hugging Face.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use rayon::prelude::*;
 
@@ -12,6 +12,7 @@ use crate::{
     import::{
         fused,
         layout::{self, Projections},
+        partial,
     },
     weights::Weights,
 };
@@ -37,6 +38,7 @@ pub(super) fn load(file: &GgufFile) -> Result<Checkpoint, ModelError> {
     if config.family == Family::Phi3 {
         fused::split(&config, &mut weights)?;
     }
+    partial::pair(&config, &mut weights);
     let checkpoint = Checkpoint {
         config,
         weights,
@@ -57,10 +59,18 @@ fn plan<'a>(
     } else {
         Projections::Separate
     };
+    let mut left: BTreeMap<&str, &TensorInfo> = file
+        .tensors()
+        .iter()
+        .map(|tensor| (tensor.name.as_str(), tensor))
+        .collect();
+    for factors in [rope::FACTORS, rope::SHORT, rope::LONG] {
+        left.remove(factors);
+    }
     let mut plan = Vec::new();
-    let mut known = BTreeSet::from([rope::FACTORS, rope::SHORT, rope::LONG]);
     for (name, expected) in layout::tensors(config, projections) {
-        let Some(tensor) = names::stored(&name).and_then(|stored| file.tensor(&stored)) else {
+        let stored = names::stored(&name);
+        let Some(tensor) = stored.and_then(|stored| left.remove(stored.as_str())) else {
             return Err(ModelError::MissingTensor { name });
         };
         if tensor.shape != expected {
@@ -70,16 +80,11 @@ fn plan<'a>(
                 found: tensor.shape.clone(),
             });
         }
-        known.insert(&tensor.name);
         plan.push((name, tensor));
     }
-    match file
-        .tensors()
-        .iter()
-        .find(|tensor| !known.contains(tensor.name.as_str()))
-    {
-        Some(tensor) => Err(ModelError::UnexpectedTensor {
-            name: tensor.name.clone(),
+    match left.keys().next() {
+        Some(name) => Err(ModelError::UnexpectedTensor {
+            name: (*name).to_owned(),
         }),
         None => Ok(plan),
     }

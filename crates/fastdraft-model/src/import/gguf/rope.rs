@@ -4,13 +4,23 @@ use super::{GgufFile, corrupt, unsupported};
 use crate::{
     config::{DecoderConfig, RopeScaling},
     error::ModelError,
+    import::limits,
+    rope::{YARN_BETAS, yarn_attention_factor},
 };
 
-/// Divisors of the frequencies, `[head_dim / 2]`.
+/// Divisors of the frequencies, one for each rotated pair.
 pub(crate) const FACTORS: &str = "rope_freqs.weight";
 /// The same for sequences within the original context, and for longer ones.
 pub(crate) const SHORT: &str = "rope_factors_short.weight";
 pub(crate) const LONG: &str = "rope_factors_long.weight";
+
+const YARN_SETTINGS: [&str; 5] = [
+    "yarn_attn_factor",
+    "yarn_beta_fast",
+    "yarn_beta_slow",
+    "yarn_ext_factor",
+    "yarn_log_multiplier",
+];
 
 /// Published factors of Llama 3.1 and Llama 3.2.
 const LLAMA3_FACTORS: [f64; 2] = [8.0, 32.0];
@@ -35,11 +45,44 @@ pub(super) fn scaling(file: &GgufFile, arch: &str) -> Result<RopeScaling, ModelE
             file.path(),
             "linear rope scaling without a factor".into(),
         )),
+        (Some("yarn"), Some(factor)) => yarn(file, arch, factor),
         (Some(other), _) => Err(unsupported(file.path(), "rope scaling", other.to_owned())),
     }
 }
 
-/// Divisors of a tensor, where there is one: `[head_dim / 2]`.
+fn yarn(file: &GgufFile, arch: &str, factor: f64) -> Result<RopeScaling, ModelError> {
+    // Of these constants llama.cpp reads none for the architectures read here.
+    for key in YARN_SETTINGS {
+        if let Some(value) = file.float(&format!("{arch}.rope.scaling.{key}"))? {
+            let value = format!("`{key}`: {value}");
+            return Err(unsupported(file.path(), "rope scaling", value));
+        }
+    }
+    let attention = file.float(&format!("{arch}.rope.scaling.attn_factor"))?;
+    let original = original_context(file, arch)?.ok_or_else(|| {
+        limits::invalid("yarn rope scaling without an original context length".into())
+    })?;
+    Ok(RopeScaling::Yarn {
+        factor,
+        original_context: original,
+        beta_fast: YARN_BETAS[0],
+        beta_slow: YARN_BETAS[1],
+        truncate: true,
+        attention_factor: attention.unwrap_or(1.0) * yarn_attention_factor(factor, 1.0),
+    })
+}
+
+fn original_context(file: &GgufFile, arch: &str) -> Result<Option<usize>, ModelError> {
+    let key = format!("{arch}.rope.scaling.original_context_length");
+    file.unsigned(&key)?
+        .map(|length| {
+            usize::try_from(length)
+                .map_err(|_| corrupt(file.path(), format!("`{key}` is {length}")))
+        })
+        .transpose()
+}
+
+/// Divisors of a tensor, where there is one, for each rotated pair.
 fn divisors(
     file: &GgufFile,
     config: &DecoderConfig,
@@ -48,7 +91,7 @@ fn divisors(
     let Some(tensor) = file.tensor(name) else {
         return Ok(None);
     };
-    let expected = vec![config.head_dim / 2];
+    let expected = vec![config.rotary_dim.unwrap_or(config.head_dim) / 2];
     if tensor.shape != expected {
         return Err(ModelError::ShapeMismatch {
             name: name.to_owned(),
@@ -70,12 +113,7 @@ pub(super) fn from_factors(
         divisors(file, config, LONG)?,
     );
     if let (Some(short), Some(long)) = pair {
-        let key = format!("{arch}.rope.scaling.original_context_length");
-        let original = match file.unsigned(&key)? {
-            Some(length) => usize::try_from(length)
-                .map_err(|_| corrupt(file.path(), format!("`{key}` is {length}")))?,
-            None => config.context_length,
-        };
+        let original = original_context(file, arch)?.unwrap_or(config.context_length);
         return Ok(RopeScaling::LongRope {
             short: widen(&short),
             long: widen(&long),

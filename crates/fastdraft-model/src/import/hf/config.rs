@@ -5,9 +5,9 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{json, rope};
+use super::{foreign, json, rope};
 use crate::{
-    config::{DecoderConfig, Family, RopeScaling},
+    config::{DecoderConfig, Family},
     error::ModelError,
     import::limits,
 };
@@ -22,8 +22,9 @@ struct Raw {
     num_key_value_heads: Option<usize>,
     head_dim: Option<usize>,
     hidden_act: Option<String>,
-    rms_norm_eps: f64,
-    max_position_embeddings: usize,
+    hidden_activation: Option<String>,
+    rms_norm_eps: Option<f64>,
+    max_position_embeddings: Option<usize>,
     tie_word_embeddings: Option<bool>,
     attention_bias: Option<bool>,
     qkv_bias: Option<bool>,
@@ -34,6 +35,7 @@ struct Raw {
     use_sliding_window: Option<bool>,
     max_window_layers: Option<usize>,
     layer_types: Option<Vec<String>>,
+    architectures: Option<Vec<String>>,
     bos_token_id: Option<TokenIds>,
     eos_token_id: Option<TokenIds>,
     draft_vocab_size: Option<usize>,
@@ -65,16 +67,38 @@ fn present<'de, D: serde::Deserializer<'de>>(
 /// The configuration, and whether its head is trimmed.
 pub(super) fn read(path: &Path) -> Result<(DecoderConfig, bool), ModelError> {
     // The type is looked at first, so that an unknown family is named whatever its other fields.
-    let value: Value = json::read(path, "config.json")?;
+    let value: Value = json::read(path, "config.json", json::CONFIG_BYTES)?;
     let family = family(path, value.get("model_type").and_then(Value::as_str))?;
     let corrupt = |error: serde_json::Error| ModelError::Corrupt {
         path: path.to_owned(),
         format: "config.json",
         reason: error.to_string(),
     };
+    foreign::check(path, &value)?;
     let raw = Raw::deserialize(&value).map_err(corrupt)?;
-    let rope = rope::convert(path, &rope::Raw::deserialize(&value).map_err(corrupt)?)?;
+    let rope = rope::Raw::deserialize(&value).map_err(corrupt)?;
     convert(path, family, raw, rope)
+}
+
+/// What transformers takes for a field that is absent.
+struct Defaults {
+    kv_heads: Option<usize>,
+    norm_epsilon: f64,
+    context_length: usize,
+}
+
+fn defaults(family: Family) -> Defaults {
+    let (kv_heads, norm_epsilon, context_length) = match family {
+        Family::Llama => (None, 1e-6, 2048),
+        Family::Mistral => (Some(8), 1e-6, 4096 * 32),
+        Family::Qwen2 | Family::Qwen3 => (Some(32), 1e-6, 32_768),
+        Family::Phi3 => (None, 1e-5, 4096),
+    };
+    Defaults {
+        kv_heads,
+        norm_epsilon,
+        context_length,
+    }
 }
 
 /// End tokens in `generation_config.json`.
@@ -83,7 +107,7 @@ pub(super) fn generation_eos(path: &Path) -> Result<Vec<u32>, ModelError> {
     struct Generation {
         eos_token_id: Option<TokenIds>,
     }
-    let generation: Generation = json::read(path, "generation_config.json")?;
+    let generation: Generation = json::read(path, "generation_config.json", json::CONFIG_BYTES)?;
     Ok(generation
         .eos_token_id
         .map(TokenIds::into_vec)
@@ -109,17 +133,14 @@ fn convert(
     path: &Path,
     family: Family,
     raw: Raw,
-    (rope_theta, rope_scaling): (f64, RopeScaling),
+    rope: rope::Raw,
 ) -> Result<(DecoderConfig, bool), ModelError> {
-    if let Some(act) = raw.hidden_act.as_deref()
-        && act != "silu"
-    {
-        return Err(unsupported(path, "activation", act.into()));
-    }
-    if let Some(quantization) = &raw.quantization_config {
-        let method = quantization.get("quant_method").unwrap_or(quantization);
-        return Err(unsupported(path, "quantization", method.to_string()));
-    }
+    supported(path, family, &raw)?;
+    let defaults = defaults(family);
+    let context_length = raw
+        .max_position_embeddings
+        .unwrap_or(defaults.context_length);
+    let rope = rope::convert(path, family, rope, context_length)?;
     let heads = raw.num_attention_heads;
     let head_dim = match (raw.head_dim, family) {
         (Some(head_dim), _) => head_dim,
@@ -139,6 +160,8 @@ fn convert(
         Family::Qwen2 => (raw.qkv_bias.unwrap_or(true), false),
         Family::Mistral | Family::Phi3 => (false, false),
     };
+    // As Python's `int` rounds it.
+    let rotary = (head_dim as f64 * rope.partial) as usize;
     let config = DecoderConfig {
         family,
         vocabulary_size: raw.vocab_size,
@@ -147,12 +170,15 @@ fn convert(
         intermediate_size: raw.intermediate_size,
         layers: raw.num_hidden_layers,
         heads,
-        kv_heads: raw.num_key_value_heads.unwrap_or(heads),
+        kv_heads: (raw.num_key_value_heads)
+            .or(defaults.kv_heads)
+            .unwrap_or(heads),
         head_dim,
-        norm_epsilon: raw.rms_norm_eps,
-        rope_theta,
-        rope_scaling,
-        context_length: raw.max_position_embeddings,
+        rotary_dim: (rotary != head_dim).then_some(rotary),
+        norm_epsilon: raw.rms_norm_eps.unwrap_or(defaults.norm_epsilon),
+        rope_theta: rope.theta,
+        rope_scaling: rope.scaling,
+        context_length,
         sliding_window: sliding_window(path, family, &raw)?,
         tied: raw.tie_word_embeddings.unwrap_or(false),
         qkv_bias,
@@ -167,40 +193,91 @@ fn convert(
     Ok((config, raw.draft_vocab_size.is_some()))
 }
 
+/// Refuses what the family's decoder does not compute.
+fn supported(path: &Path, family: Family, raw: &Raw) -> Result<(), ModelError> {
+    for act in raw.hidden_act.iter().chain(&raw.hidden_activation) {
+        if !matches!(act.as_str(), "silu" | "swish") {
+            return Err(unsupported(path, "activation", act.clone()));
+        }
+    }
+    if let Some(quantization) = &raw.quantization_config {
+        let method = quantization.get("quant_method").unwrap_or(quantization);
+        return Err(unsupported(path, "quantization", method.to_string()));
+    }
+    let mut architectures = raw.architectures.iter().flatten();
+    if let Some(name) = architectures.find(|name| !name.ends_with("ForCausalLM")) {
+        return Err(unsupported(path, "architecture", name.clone()));
+    }
+    // Transformers ignores a bias that its class has not; other programs do not.
+    let attention_bias = !matches!(family, Family::Mistral | Family::Phi3);
+    for (name, value, known) in [
+        ("attention_bias", raw.attention_bias, attention_bias),
+        ("mlp_bias", raw.mlp_bias, family == Family::Llama),
+        ("qkv_bias", raw.qkv_bias, family == Family::Qwen2),
+    ] {
+        if value == Some(true) && !known {
+            return Err(unsupported(path, name, format!("true in {family:?}")));
+        }
+    }
+    Ok(())
+}
+
 /// The window of every layer; models that mix windows are refused.
 fn sliding_window(path: &Path, family: Family, raw: &Raw) -> Result<Option<usize>, ModelError> {
+    let layers = raw.num_hidden_layers;
     let window = match family {
-        Family::Llama => None,
+        // Its class has no window, its key-value cache would have one.
+        Family::Llama => match raw.sliding_window.flatten() {
+            Some(window) => {
+                let value = format!("{window} in {family:?}");
+                return Err(unsupported(path, "sliding_window", value));
+            }
+            None => None,
+        },
         Family::Mistral => raw.sliding_window.unwrap_or(Some(4096)),
         Family::Phi3 => raw.sliding_window.flatten(),
-        Family::Qwen2 | Family::Qwen3 => raw
-            .sliding_window
-            .flatten()
-            .filter(|_| raw.use_sliding_window == Some(true)),
+        Family::Qwen2 | Family::Qwen3 if raw.use_sliding_window == Some(true) => {
+            raw.sliding_window.unwrap_or(Some(4096))
+        }
+        Family::Qwen2 | Family::Qwen3 => None,
     };
-    if window.is_none() {
-        return Ok(None);
-    }
-    let layers = raw.num_hidden_layers;
-    let sliding = match (&raw.layer_types, family) {
-        (Some(types), _) => types
-            .iter()
-            .filter(|kind| *kind == "sliding_attention")
-            .count(),
-        (None, Family::Qwen2 | Family::Qwen3) => {
+    let sliding = match &raw.layer_types {
+        Some(types) => sliding_layers(path, types, layers)?,
+        None if window.is_none() => 0,
+        None if matches!(family, Family::Qwen2 | Family::Qwen3) => {
             layers.saturating_sub(raw.max_window_layers.unwrap_or(28))
         }
-        (None, _) => layers,
+        None => layers,
     };
-    match sliding {
-        0 => Ok(None),
-        count if count == layers => Ok(window),
-        count => Err(unsupported(
+    match (window, sliding) {
+        (None, 0) => Ok(None),
+        // The class of Phi-3 does not look at layer types.
+        (Some(_), 0) if family != Family::Phi3 => Ok(None),
+        (Some(_), count) if count == layers => Ok(window),
+        (window, count) => Err(unsupported(
             path,
             "attention",
-            format!("sliding window in {count} of {layers} layers"),
+            format!("sliding window of {window:?} in {count} of {layers} layers"),
         )),
     }
+}
+
+fn sliding_layers(path: &Path, types: &[String], layers: usize) -> Result<usize, ModelError> {
+    if types.len() != layers {
+        return Err(limits::invalid(format!(
+            "{} layer types for {layers} layers",
+            types.len()
+        )));
+    }
+    let mut sliding = 0;
+    for kind in types {
+        match kind.as_str() {
+            "full_attention" => {}
+            "sliding_attention" => sliding += 1,
+            other => return Err(unsupported(path, "layer type", other.to_owned())),
+        }
+    }
+    Ok(sliding)
 }
 
 pub(super) fn unsupported(path: &Path, what: &'static str, value: String) -> ModelError {

@@ -7,7 +7,8 @@ use crate::{checkpoint::DraftVocabulary, error::ModelError, import::limits};
 
 pub(super) const NAMES: [&str; 2] = ["d2t", "t2d"];
 
-/// Reads `d2t` (target id minus row) and checks it against `t2d` (mask of the target ids).
+/// Reads `d2t` (target id minus row) and checks it against `t2d` (mask of the target ids), which
+/// some drafts leave out.
 pub(super) fn read(
     head_size: usize,
     vocabulary_size: usize,
@@ -28,6 +29,9 @@ pub(super) fn read(
         })
         .collect::<Result<Vec<u32>, ModelError>>()?;
     let draft = DraftVocabulary::new(ids, vocabulary_size)?;
+    if !shards.names().any(|name| name == "t2d") {
+        return Ok(draft);
+    }
     let mask = data(shards, "t2d", &[Dtype::BOOL, Dtype::U8], vocabulary_size)?;
     let rows = draft.rows(vocabulary_size);
     match mask

@@ -2,6 +2,7 @@
 
 mod config;
 mod draft;
+mod foreign;
 mod json;
 mod rope;
 mod shards;

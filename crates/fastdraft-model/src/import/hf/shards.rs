@@ -9,10 +9,12 @@ use memmap2::Mmap;
 use safetensors::{SafeTensors, tensor::TensorView};
 use serde::Deserialize;
 
-use super::json;
+use super::{config::unsupported, json};
 use crate::{error::ModelError, import};
 
 const FORMAT: &str = "safetensors";
+/// Weights as programs, which are not run here.
+const PICKLED: [&str; 2] = ["pytorch_model.bin", "pytorch_model.bin.index.json"];
 
 /// Every tensor of a directory, by name; no data is read.
 pub(super) struct Shards {
@@ -41,11 +43,18 @@ impl Shards {
             files: Vec::new(),
             entries: BTreeMap::new(),
         };
-        if dir.join("model.safetensors").exists() || !index_path.exists() {
-            shards.add(dir.join("model.safetensors"))?;
+        let single = dir.join("model.safetensors");
+        if single.exists() || !index_path.exists() {
+            if !single.exists()
+                && let Some(name) = PICKLED.iter().find(|name| dir.join(name).exists())
+            {
+                let value = format!("{name}; save the model as safetensors");
+                return Err(unsupported(dir, "weights", value));
+            }
+            shards.add(single)?;
             return Ok(shards);
         }
-        let index: Index = json::read(&index_path, "safetensors index")?;
+        let index: Index = json::read(&index_path, "safetensors index", json::INDEX_BYTES)?;
         let names: BTreeSet<&String> = index.weight_map.values().collect();
         for name in &names {
             // A name with a folder in it could reach any file of the machine.

@@ -13,6 +13,7 @@ use crate::{
     import::{
         fused,
         layout::{self, Projections},
+        partial,
     },
     weights::Weights,
 };
@@ -31,13 +32,13 @@ pub(super) fn plan(
     } else {
         Projections::Separate
     };
-    let expected = layout::tensors(config, projections);
-    for (name, shape) in &expected {
-        let (path, view) = shards.tensor(name)?;
-        if view.shape() != shape {
+    let mut names = BTreeSet::new();
+    for (name, expected) in layout::tensors(config, projections) {
+        let (path, view) = shards.tensor(&name)?;
+        if view.shape() != expected {
             return Err(ModelError::ShapeMismatch {
-                name: name.clone(),
-                expected: shape.clone(),
+                name,
+                expected,
                 found: view.shape().to_vec(),
             });
         }
@@ -45,8 +46,8 @@ pub(super) fn plan(
             let value = format!("{:?} of `{name}`", view.dtype());
             return Err(unsupported(path, "tensor type", value));
         }
+        names.insert(name);
     }
-    let names: BTreeSet<&str> = expected.iter().map(|(name, _)| name.as_str()).collect();
     for name in shards.names() {
         let known = names.contains(name)
             || name.ends_with(".rotary_emb.inv_freq")
@@ -58,7 +59,7 @@ pub(super) fn plan(
             });
         }
     }
-    Ok(expected.into_iter().map(|(name, _)| name).collect())
+    Ok(names.into_iter().collect())
 }
 
 /// Some tied models store their embedding twice.
@@ -96,6 +97,7 @@ pub(super) fn read(
     if config.family == Family::Phi3 {
         fused::split(config, &mut weights)?;
     }
+    partial::pair(config, &mut weights);
     Ok(weights)
 }
 

@@ -5,7 +5,7 @@
 
 CONVERT is the built example `convert`; a directory has `expected.safetensors`. Needs llama-cpp-python, gguf and
 safetensors. Float32 must agree within 1e-4 and float16 within 1e-2; bfloat16 and Q8_0, whose activations llama.cpp
-rounds too, are printed.
+rounds too, are printed. What the writer refuses is named; a file llama.cpp does not load is a failure.
 """
 import pathlib
 import subprocess
@@ -58,9 +58,15 @@ def main():
             for kind, limit in LIMITS.items():
                 made = subprocess.run([convert, folder, out, kind, vocabulary], capture_output=True, text=True)
                 if made.returncode:
-                    print(f"{folder.name:22} {kind:5} refused: {made.stderr.strip()}")
+                    print(f"{folder.name:26} {kind:5} refused: {made.stderr.strip().splitlines()[-1][:160]}")
                     continue
-                model = llama_cpp.Llama(out, n_ctx=256, n_threads=1, logits_all=True, verbose=False, type_k=0, type_v=0)
+                try:
+                    model = llama_cpp.Llama(
+                        out, n_ctx=256, n_threads=1, logits_all=True, verbose=False, type_k=0, type_v=0)
+                except ValueError as error:
+                    failed += 1
+                    print(f"{folder.name:26} {kind:5} {error} FAILED")
+                    continue
                 worst = 0.0
                 for ids, logits in zip(expected["input_ids"], expected["logits"]):
                     model.reset()
@@ -69,9 +75,9 @@ def main():
                     worst = max(worst, np.abs(found - log_softmax(logits.astype(np.float64))).max())
                 bad = limit is not None and worst > limit
                 failed += bad
-                print(f"{folder.name:22} {kind:5} {worst:.1e}{' FAILED' if bad else ''}")
+                print(f"{folder.name:26} {kind:5} {worst:.1e}{' FAILED' if bad else ''}")
     return failed
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(int(main() > 0))

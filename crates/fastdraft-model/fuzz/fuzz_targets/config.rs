@@ -1,0 +1,9 @@
+#![no_main]
+
+#[allow(dead_code)]
+#[path = "../../tests/drive/mod.rs"]
+mod drive;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    drive::Scratch::new().directory("config.json", data);
+});

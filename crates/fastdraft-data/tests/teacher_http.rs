@@ -11,12 +11,12 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use common::tokenizer;
-use fastdraft_data::Message;
 use fastdraft_data::generate::{Generation, errors_path, generate};
 use fastdraft_data::source::Prompt;
 use fastdraft_data::teacher::{
     Api, HttpConfig, HttpTeacher, Reply, Request, Sampling, StopReason, Teacher, TeacherError,
 };
+use fastdraft_data::{Message, Provenance};
 use hostile::server;
 
 fn config(url: &str) -> HttpConfig {
@@ -37,6 +37,7 @@ fn request(prompt: &str) -> Request {
         text: prompt.into(),
         ids: vec![1],
         sampling: Sampling::at(0.7, 8),
+        stop: Vec::new(),
     }
 }
 
@@ -206,6 +207,7 @@ fn a_dataset_from_a_bad_server() {
         template: None,
         system: None,
         settings: vec![Sampling::greedy(8)],
+        provenance: Provenance::default(),
     };
     let summary = generate(&teacher, &prompts, &generation, &path).unwrap();
     assert_eq!(

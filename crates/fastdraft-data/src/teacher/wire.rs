@@ -14,6 +14,15 @@ pub enum Api {
 }
 
 impl Api {
+    /// The endpoint for a request: no chat endpoint continues bare text.
+    pub(super) const fn serving(self, request: &Request) -> Self {
+        if request.messages.is_empty() {
+            Self::Completions
+        } else {
+            self
+        }
+    }
+
     pub(super) const fn path(self) -> &'static str {
         match self {
             Self::Chat => "/chat/completions",
@@ -40,6 +49,9 @@ impl Api {
         }
         if let Some(seed) = sampling.seed {
             body.insert("seed".into(), seed.into());
+        }
+        if !request.stop.is_empty() {
+            body.insert("stop".into(), json!(request.stop));
         }
         body.extend(extra.clone());
         Value::Object(body)

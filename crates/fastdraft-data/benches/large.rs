@@ -40,7 +40,7 @@ fn main() -> Outcome<()> {
     let run = pipeline(
         &tokenizer,
         &folder.path().join("shards"),
-        &[input.clone()],
+        std::slice::from_ref(&input),
         false,
     )?;
     let peak = peak_memory();

@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ops::ControlFlow;
 
 use common::{END, HELLO, SPACE_HELLO, USER, tokenizer};
@@ -403,4 +403,35 @@ fn it_generates_datasets_and_a_fault_in_the_target_is_a_failure() {
     );
     let mut single = MockTarget::new(table());
     assert!(single.truncate(0).is_ok());
+}
+
+#[test]
+fn a_limit_keeps_what_was_said() {
+    let tokenizer = tokenizer();
+    let request = |i: usize| Request {
+        sampling: Sampling::greedy(usize::MAX),
+        ..request(i, Sampling::greedy(1))
+    };
+    let requests: Vec<Request> = (0..3).map(request).collect();
+    let told = Cell::new(0);
+    let teacher = TargetTeacher::new(separate(2), &tokenizer, 2)
+        .with_end_ids(&[])
+        .with_observer(|_, _, _| told.set(told.get() + 1))
+        .with_limit(std::time::Duration::from_millis(60));
+    let mut lengths = Vec::new();
+    teacher.answer(&requests, &mut |index, reply| {
+        let reply = reply.unwrap();
+        assert_eq!(reply.stop, StopReason::Other);
+        lengths.push((index, reply.answer_ids.unwrap().len()));
+        ControlFlow::Continue(())
+    });
+    assert_eq!(
+        lengths.iter().map(|(index, _)| *index).collect::<Vec<_>>(),
+        [0, 1]
+    );
+    assert_eq!(
+        lengths.iter().map(|(_, length)| length).sum::<usize>(),
+        told.get()
+    );
+    assert!(told.get() > 0);
 }

@@ -18,10 +18,13 @@ def main(path, out, files):
     tokenizer = tokenizers.Tokenizer.from_file(path)
     end = 0
     start = time.perf_counter()
-    texts = datasets.load_dataset(
-        "json", data_files=files, split="train", cache_dir=os.path.join(out, "cache")
-    )
-    texts = texts.select_columns(["text"])
+    cache = os.path.join(out, "cache")
+    parts = [
+        datasets.load_dataset("json", data_files=[file], split="train", cache_dir=cache)
+        for file in files
+    ]
+    # Files differ in their other columns.
+    texts = datasets.concatenate_datasets([part.select_columns(["text"]) for part in parts])
 
     def encode(batch):
         encoded = tokenizer.encode_batch_fast(batch["text"], add_special_tokens=False)

@@ -118,7 +118,7 @@ pub fn errors_path(answers: &Path) -> PathBuf {
 /// Each answer is on disk before the next is taken. A run that was killed is gone on with by
 /// calling this again: what the file has is skipped, half a last line is cut off, failures are
 /// tried again. The errors file holds the failures of the last run. A run that comes to its end
-/// leaves a data card beside the answers, see [`card`](crate::card).
+/// leaves a data card beside the answers, see [`card`].
 ///
 /// # Errors
 ///

@@ -5,12 +5,13 @@ mod sequence;
 
 use std::cell::RefCell;
 use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
 
 use fastdraft_specdec::batch::{BatchItem, BatchTarget, Separate};
 use fastdraft_specdec::{Draft, LogitRows, NoDraft, Target};
 use rayon::prelude::*;
 
-use super::{Reply, Request, Sink, Teacher, TeacherError};
+use super::{Reply, Request, Sink, StopReason, Teacher, TeacherError};
 use crate::Tokenizer;
 use crate::hash::{Fnv, mix};
 use ending::Ending;
@@ -65,6 +66,7 @@ pub struct TargetTeacher<'a, T, D = NoDraft> {
     seed: u64,
     gamma: usize,
     slots: usize,
+    limit: Option<Duration>,
     models: RefCell<Models<'a, T, D>>,
 }
 
@@ -104,6 +106,7 @@ impl<'a, T: BatchTarget> TargetTeacher<'a, T> {
             seed: 0,
             gamma: 0,
             slots,
+            limit: None,
             models: RefCell::new(Models {
                 target,
                 drafts: vec![NoDraft; slots],
@@ -124,6 +127,7 @@ impl<'a, T: BatchTarget> TargetTeacher<'a, T> {
             seed: self.seed,
             gamma,
             slots: drafts.len(),
+            limit: self.limit,
             models: RefCell::new(Models {
                 target: models.target,
                 drafts,
@@ -145,6 +149,16 @@ impl<'a, T, D> TargetTeacher<'a, T, D> {
     #[must_use]
     pub const fn with_seed(mut self, seed: u64) -> Self {
         self.seed = seed;
+        self
+    }
+
+    /// Ends after this long, counted from the first request of a call.
+    ///
+    /// Answers under way are then given as far as they go, with [`StopReason::Other`]; requests
+    /// that had not begun get no reply.
+    #[must_use]
+    pub const fn with_limit(mut self, limit: Duration) -> Self {
+        self.limit = Some(limit);
         self
     }
 
@@ -178,7 +192,7 @@ impl<'a, T, D> TargetTeacher<'a, T, D> {
         let text = self.ending().text(answer, &request.stop);
         Ok(Reply {
             text: text.map_err(failure)?,
-            stop: sequence.stop.unwrap_or(super::StopReason::Other),
+            stop: sequence.stop.unwrap_or(StopReason::Other),
             prompt_ids: Some(request.ids.clone()),
             answer_ids: Some(answer.to_vec()),
         })
@@ -345,11 +359,19 @@ impl<T: BatchTarget, D: Draft> Teacher for TargetTeacher<'_, T, D> {
             running: Vec::new(),
             rows: Vec::new(),
         };
+        let start = Instant::now();
         loop {
-            if self.fill(&mut models, &mut round, sink).is_break() {
+            let late = self.limit.is_some_and(|limit| start.elapsed() >= limit);
+            if late {
+                for sequence in round.running.drain(..) {
+                    let index = sequence.index;
+                    if sink(index, self.reply(&requests[index], sequence)).is_break() {
+                        return;
+                    }
+                }
                 return;
             }
-            if round.running.is_empty() {
+            if self.fill(&mut models, &mut round, sink).is_break() || round.running.is_empty() {
                 return;
             }
             let problems = self.pass(&mut models, &mut round);

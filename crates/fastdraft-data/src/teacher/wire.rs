@@ -129,6 +129,29 @@ mod tests {
     }
 
     #[test]
+    fn bodies() {
+        let request = Request {
+            id: "1".into(),
+            messages: Vec::new(),
+            text: "<u>".into(),
+            ids: vec![7],
+            sampling: super::super::Sampling {
+                seed: Some(5),
+                ..super::super::Sampling::at(0.1, 9)
+            },
+            stop: vec!["<end>".into()],
+        };
+        assert_eq!(Api::Chat.serving(&request), Api::Completions);
+        let extra = [("max_tokens".to_owned(), 3.into())].into_iter().collect();
+        let body = Api::Completions.body("m", &request, &extra);
+        let expected = json!({
+            "model": "m", "prompt": "<u>", "temperature": 0.1, "max_tokens": 3,
+            "stream": false, "seed": 5, "stop": ["<end>"]
+        });
+        assert_eq!(body, expected);
+    }
+
+    #[test]
     fn replies() {
         let reply = Api::Chat.parse(GOOD.as_bytes()).unwrap();
         assert_eq!((reply.text.as_str(), reply.stop), ("é", StopReason::Length));

@@ -1,11 +1,17 @@
 //! Conversations in the form a model was trained on.
 
+use std::io::{self, Write};
+
 use minijinja::{Environment, Error, ErrorKind, Value};
 use serde::{Deserialize, Serialize};
 
 use crate::{DataError, MaskedTokens, Tokenizer};
 
 const NAME: &str = "chat";
+/// Steps a template may take, some ten thousand times what a long conversation needs.
+const FUEL: u64 = 20_000_000;
+/// Text a template may produce besides that of the messages.
+const OUTPUT: usize = 16 << 20;
 
 /// One turn of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,6 +76,7 @@ impl ChatTemplate {
         let mut environment = Environment::new();
         environment.set_trim_blocks(true);
         environment.set_lstrip_blocks(true);
+        environment.set_fuel(Some(FUEL));
         environment
             .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
         environment.add_function("raise_exception", |message: String| {
@@ -96,8 +103,8 @@ impl ChatTemplate {
     ///
     /// # Errors
     ///
-    /// [`DataError::Template`] when the template raises an exception or does something that the
-    /// engine does not support.
+    /// [`DataError::Template`] when the template raises an exception, does something that the
+    /// engine does not support, or does not come to an end within bounds.
     pub fn render(
         &self,
         messages: &[Message],
@@ -111,10 +118,18 @@ impl ChatTemplate {
             bos_token => token(&self.bos),
             eos_token => token(&self.eos),
         };
+        let given: usize = messages.iter().map(|message| message.content.len()).sum();
+        let mut text = Bounded {
+            bytes: Vec::new(),
+            limit: given.saturating_mul(4).saturating_add(OUTPUT),
+        };
         self.environment
             .get_template(NAME)
-            .and_then(|template| template.render(context))
-            .map_err(template_error)
+            .and_then(|template| template.render_captured_to(context, &mut text).map(drop))
+            .map_err(template_error)?;
+        String::from_utf8(text.bytes).map_err(|error| DataError::Template {
+            reason: error.to_string(),
+        })
     }
 
     /// Renders a conversation and turns it into ids.
@@ -179,6 +194,27 @@ impl ChatTemplate {
         ids.extend(tokenizer.encode(&whole[done..], true)?);
         mask.resize(ids.len(), false);
         MaskedTokens::new(ids, mask)
+    }
+}
+
+/// Text that must not grow without end.
+struct Bounded {
+    bytes: Vec<u8>,
+    limit: usize,
+}
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.len() > self.limit - self.bytes.len() {
+            let reason = format!("the template writes more than {} bytes", self.limit);
+            return Err(io::Error::other(reason));
+        }
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

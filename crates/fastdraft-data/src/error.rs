@@ -184,6 +184,24 @@ pub enum DataError {
         /// What does not fit, with the values found.
         reason: String,
     },
+    /// A file is no data card.
+    #[error("{path}: not a data card: {reason}")]
+    CardFormat {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A dataset's file is not the one its card describes.
+    #[error("{path}: has sha256 {found}, its card says {expected}")]
+    CardMismatch {
+        /// The file.
+        path: PathBuf,
+        /// Digest by the card.
+        expected: String,
+        /// Digest of the file.
+        found: String,
+    },
     /// Answers cannot be generated, or not be generated any more.
     #[error("generation: {reason}")]
     Generate {

@@ -3,11 +3,13 @@
 use std::fs;
 use std::path::Path;
 
+use serde::de::IgnoredAny;
 use tokenizers::Tokenizer as Inner;
 
 use crate::hash::Fnv;
 use crate::{DataError, atomic};
 
+pub use crate::sentence_piece::SentencePieceVocabulary;
 pub use crate::stream::DecodeStream;
 pub use crate::vocabulary::BpeVocabulary;
 
@@ -52,6 +54,20 @@ impl Tokenizer {
         Ok(tokenizer)
     }
 
+    /// Builds a tokenizer from a SentencePiece BPE vocabulary.
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::DuplicateToken`] or [`DataError::Vocabulary`] when the vocabulary cannot be
+    /// used.
+    pub fn from_sentence_piece(vocabulary: &SentencePieceVocabulary) -> Result<Self, DataError> {
+        let mut tokenizer = Self::wrap(vocabulary.build()?);
+        tokenizer.bos_id = vocabulary.bos_id;
+        tokenizer.eos_id = vocabulary.eos_id;
+        tokenizer.adds_bos = vocabulary.add_bos;
+        Ok(tokenizer)
+    }
+
     /// Reads a `tokenizer.json`, or the one in a directory.
     ///
     /// In a directory the begin and end tokens are taken from `tokenizer_config.json` if present.
@@ -84,12 +100,16 @@ impl Tokenizer {
     }
 
     fn parse(bytes: &[u8], origin: &str) -> Result<Self, DataError> {
-        Inner::from_bytes(bytes)
+        let error = |reason: String| DataError::TokenizerFormat {
+            origin: origin.to_owned(),
+            reason,
+        };
+        serde_json::from_slice::<IgnoredAny>(bytes).map_err(|e| error(e.to_string()))?;
+        // The library panics on some settings that are JSON but not what it expects.
+        std::panic::catch_unwind(|| Inner::from_bytes(bytes))
+            .map_err(|_| error("the tokenizers library cannot read it".into()))?
             .map(Self::wrap)
-            .map_err(|error| DataError::TokenizerFormat {
-                origin: origin.to_owned(),
-                reason: error.to_string(),
-            })
+            .map_err(|e| error(e.to_string()))
     }
 
     fn wrap(mut parsing: Inner) -> Self {

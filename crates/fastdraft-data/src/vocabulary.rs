@@ -9,9 +9,10 @@ use tokenizers::{AddedToken, Tokenizer as Inner};
 
 use crate::DataError;
 
-const TYPE_UNKNOWN: u32 = 2;
-const TYPE_CONTROL: u32 = 3;
-const TYPE_USER_DEFINED: u32 = 4;
+pub(crate) const TYPE_UNKNOWN: u32 = 2;
+pub(crate) const TYPE_CONTROL: u32 = 3;
+pub(crate) const TYPE_USER_DEFINED: u32 = 4;
+pub(crate) const TYPE_BYTE: u32 = 6;
 const KNOWN: &str = "smollm, default, gpt-2";
 
 /// The parts of a byte-level BPE tokenizer as a GGUF file carries them.
@@ -55,9 +56,13 @@ pub struct BpeVocabulary {
 
 impl BpeVocabulary {
     pub(crate) fn build(&self) -> Result<Inner, DataError> {
-        self.check_lengths()?;
+        check_ids(
+            &self.tokens,
+            &self.token_types,
+            [self.bos_id, self.eos_id, self.unknown_id],
+        )?;
         let pre = self.pre_tokenizer()?;
-        let mut builder = BPE::builder().vocab_and_merges(self.ids()?, self.pairs()?);
+        let mut builder = BPE::builder().vocab_and_merges(unique_ids(&self.tokens)?, self.pairs()?);
         if let Some(unknown) = self.unknown_id {
             builder = builder.unk_token(self.tokens[unknown as usize].clone());
         }
@@ -69,41 +74,6 @@ impl BpeVocabulary {
         inner.with_decoder(Some(ByteLevel::default()));
         inner.add_tokens(&self.added());
         Ok(inner)
-    }
-
-    fn check_lengths(&self) -> Result<(), DataError> {
-        let (tokens, types) = (self.tokens.len(), self.token_types.len());
-        if tokens == 0 || (types != 0 && types != tokens) {
-            return Err(DataError::Vocabulary {
-                reason: format!("{tokens} tokens with {types} token types"),
-            });
-        }
-        for (name, id) in [
-            ("bos", self.bos_id),
-            ("eos", self.eos_id),
-            ("unknown", self.unknown_id),
-        ] {
-            if let Some(id) = id.filter(|&id| id as usize >= tokens) {
-                return Err(DataError::Vocabulary {
-                    reason: format!("{name} id {id} is outside the {tokens} tokens"),
-                });
-            }
-        }
-        Ok(())
-    }
-
-    fn ids(&self) -> Result<Vocab, DataError> {
-        let mut ids = Vocab::with_capacity(self.tokens.len());
-        for (id, token) in (0..).zip(&self.tokens) {
-            if let Some(first) = ids.insert(token.clone(), id) {
-                return Err(DataError::DuplicateToken {
-                    token: token.clone(),
-                    first,
-                    second: id,
-                });
-            }
-        }
-        Ok(ids)
     }
 
     fn pairs(&self) -> Result<Vec<(String, String)>, DataError> {
@@ -149,4 +119,42 @@ impl BpeVocabulary {
             })
             .collect()
     }
+}
+
+/// Checks that there are tokens, a type for each or none, and that begin, end and unknown are
+/// among them.
+pub(crate) fn check_ids(
+    tokens: &[String],
+    types: &[u32],
+    special: [Option<u32>; 3],
+) -> Result<(), DataError> {
+    let (tokens, types) = (tokens.len(), types.len());
+    if tokens == 0 || (types != 0 && types != tokens) {
+        return Err(DataError::Vocabulary {
+            reason: format!("{tokens} tokens with {types} token types"),
+        });
+    }
+    for (name, id) in ["bos", "eos", "unknown"].into_iter().zip(special) {
+        if let Some(id) = id.filter(|&id| id as usize >= tokens) {
+            return Err(DataError::Vocabulary {
+                reason: format!("{name} id {id} is outside the {tokens} tokens"),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The id of each token's text.
+pub(crate) fn unique_ids(tokens: &[String]) -> Result<Vocab, DataError> {
+    let mut ids = Vocab::with_capacity(tokens.len());
+    for (id, token) in (0..).zip(tokens) {
+        if let Some(first) = ids.insert(token.clone(), id) {
+            return Err(DataError::DuplicateToken {
+                token: token.clone(),
+                first,
+                second: id,
+            });
+        }
+    }
+    Ok(ids)
 }

@@ -14,7 +14,7 @@ use fastdraft_data::answers::read_answers;
 use fastdraft_data::generate::{Failed, Generated, Generation, Summary, errors_path, generate};
 use fastdraft_data::source::{Prompt, read_jsonl};
 use fastdraft_data::teacher::{Reply, Request, Sampling, Sink, StopReason, Teacher, TeacherError};
-use fastdraft_data::{DataError, Tokenizer};
+use fastdraft_data::{DataError, Provenance, Tokenizer};
 use proptest::prelude::*;
 
 /// Answers in reverse order, some twice, some not at all, some with errors; stops after a while.
@@ -86,6 +86,7 @@ fn generation(tokenizer: &Tokenizer) -> Generation<'_> {
         template: None,
         system: None,
         settings: vec![Sampling::greedy(9), Sampling::at(0.8, 9)],
+        provenance: Provenance::default(),
     }
 }
 
@@ -166,7 +167,7 @@ fn doubled_names_settings_and_rows_are_errors() {
     fs::write(&path, text.repeat(2)).unwrap();
     let error = run(&Odd::default(), &["a"], &path).unwrap_err().to_string();
     assert!(
-        error.contains("answers.jsonl:3: this answer is there already"),
+        error.contains("answers.jsonl:3: this row is there already"),
         "{error}"
     );
     fs::write(&path, "{}\n").unwrap();

@@ -11,12 +11,13 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use common::tokenizer;
-use fastdraft_data::Message;
 use fastdraft_data::generate::{Generation, errors_path, generate};
-use fastdraft_data::source::Prompt;
+use fastdraft_data::instruct::{SelfInstruction, instruct};
+use fastdraft_data::source::{Prompt, read_prompts};
 use fastdraft_data::teacher::{
     Api, HttpConfig, HttpTeacher, Reply, Request, Sampling, StopReason, Teacher, TeacherError,
 };
+use fastdraft_data::{ChatTemplate, Message, Provenance, Tokenizer};
 use hostile::server;
 
 fn config(url: &str) -> HttpConfig {
@@ -37,6 +38,7 @@ fn request(prompt: &str) -> Request {
         text: prompt.into(),
         ids: vec![1],
         sampling: Sampling::at(0.7, 8),
+        stop: Vec::new(),
     }
 }
 
@@ -206,6 +208,7 @@ fn a_dataset_from_a_bad_server() {
         template: None,
         system: None,
         settings: vec![Sampling::greedy(8)],
+        provenance: Provenance::default(),
     };
     let summary = generate(&teacher, &prompts, &generation, &path).unwrap();
     assert_eq!(
@@ -230,6 +233,29 @@ fn a_dataset_from_a_bad_server() {
             .count(),
         2
     );
+}
+
+#[test]
+fn bare_text_is_continued_by_the_completions_endpoint() {
+    let (url, _) = server();
+    let teacher = HttpTeacher::new(config(&url)).unwrap();
+    let bare = Request {
+        messages: Vec::new(),
+        text: "fine text".into(),
+        ..request("fine chat")
+    };
+    let mut found = vec![None; 2];
+    teacher.answer(&[bare, request("fine chat")], &mut |index, reply| {
+        let reply = reply.unwrap();
+        found[index] = Some((reply.text, reply.stop, reply.answer_ids));
+        ControlFlow::Continue(())
+    });
+    let [bare, chat] = [0, 1].map(|index: usize| found[index].clone().unwrap());
+    assert_eq!(
+        bare,
+        ("fine text".into(), StopReason::Length, Some(vec![4, 5]))
+    );
+    assert_eq!(chat, ("fine chat".into(), StopReason::Stop, None));
 }
 
 /// Needs a server with a model:
@@ -275,4 +301,30 @@ fn a_real_server() {
         assert!(texts[0].contains("Paris"), "{}", texts[0]);
         assert_eq!(texts[0], texts[2]);
     }
+}
+
+/// As above, and `FASTDRAFT_MODEL` names a folder with the model's `tokenizer.json` and
+/// `chat_template.jinja`.
+#[test]
+#[ignore = "needs a running server, named by FASTDRAFT_TEACHER"]
+fn a_real_server_makes_up_instructions() {
+    let url = std::env::var("FASTDRAFT_TEACHER").unwrap();
+    let model = std::path::PathBuf::from(std::env::var("FASTDRAFT_MODEL").unwrap());
+    let tokenizer = Tokenizer::from_file(&model).unwrap();
+    let source = std::fs::read_to_string(model.join("chat_template.jinja")).unwrap();
+    let template = ChatTemplate::new(&source, None, None).unwrap();
+    let mut config = HttpConfig::new(&url, "model");
+    config.concurrency = 2;
+    let teacher = HttpTeacher::new(config).unwrap();
+    let mut wanted = SelfInstruction::new(&tokenizer, &template, 12);
+    wanted.sampling.max_tokens = 96;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("instructions.jsonl");
+    let summary = instruct(&teacher, &wanted, &path).unwrap();
+    println!("{summary}");
+    for prompt in read_prompts(&path).unwrap() {
+        println!("{}: {:?}", prompt.id, prompt.prompt);
+    }
+    println!("{}", std::fs::read_to_string(errors_path(&path)).unwrap());
+    assert!(summary.done >= 3, "{summary}");
 }

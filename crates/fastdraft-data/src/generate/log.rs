@@ -1,38 +1,30 @@
-//! An answers file that only grows, and survives being killed.
+//! A file of rows that only grows, and survives being killed.
 
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions, TryLockError};
+use std::hash::Hash;
 use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::{Failed, Generated};
+use super::Failed;
 use crate::DataError;
-use crate::teacher::Sampling;
 
-pub(super) struct Log {
+pub(crate) struct Log {
     path: PathBuf,
     file: File,
     errors_path: PathBuf,
     errors: File,
 }
 
-/// The parts of a row that say which question it answers.
-#[derive(Deserialize)]
-struct Key {
-    id: String,
-    temperature: f32,
-    // Files of other writers do not have it.
-    setting: Option<String>,
-}
-
 impl Log {
-    /// Opens or creates the files; also returns which prompts have which settings already.
-    pub(super) fn open(
+    /// Opens or creates the files; also returns the keys of the rows that are there already.
+    pub(crate) fn open<K: Eq + Hash>(
         path: &Path,
         errors_path: &Path,
-    ) -> Result<(Self, HashSet<(String, String)>), DataError> {
+        key: impl FnMut(&[u8]) -> serde_json::Result<K>,
+    ) -> Result<(Self, HashSet<K>), DataError> {
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -49,7 +41,7 @@ impl Log {
             }
             Err(TryLockError::Error(error)) => return Err(DataError::io(path)(error)),
         }
-        let (finished, length) = finished(path, &file)?;
+        let (finished, length) = finished(path, &file, key)?;
         // What was being written when a run was killed.
         file.set_len(length)
             .and_then(|()| file.seek(SeekFrom::End(0)))
@@ -64,11 +56,11 @@ impl Log {
         Ok((log, finished))
     }
 
-    pub(super) fn append(&mut self, row: &Generated) -> Result<(), DataError> {
+    pub(crate) fn append<T: Serialize>(&mut self, row: &T) -> Result<(), DataError> {
         append(&mut self.file, &self.path, row)
     }
 
-    pub(super) fn fail(&mut self, row: &Failed) -> Result<(), DataError> {
+    pub(crate) fn fail(&mut self, row: &Failed) -> Result<(), DataError> {
         append(&mut self.errors, &self.errors_path, row)
     }
 }
@@ -86,7 +78,11 @@ fn append<T: Serialize>(file: &mut File, path: &Path, row: &T) -> Result<(), Dat
 }
 
 /// The rows of a file, and how long it is up to the end of the last whole line.
-fn finished(path: &Path, file: &File) -> Result<(HashSet<(String, String)>, u64), DataError> {
+fn finished<K: Eq + Hash>(
+    path: &Path,
+    file: &File,
+    mut key: impl FnMut(&[u8]) -> serde_json::Result<K>,
+) -> Result<(HashSet<K>, u64), DataError> {
     let mut reader = BufReader::new(file);
     let (mut found, mut length, mut number) = (HashSet::new(), 0, 0);
     let mut line = Vec::new();
@@ -103,16 +99,9 @@ fn finished(path: &Path, file: &File) -> Result<(HashSet<(String, String)>, u64)
         if line.trim_ascii().is_empty() {
             continue;
         }
-        let key: Key =
-            serde_json::from_slice(&line).map_err(|error| DataError::line(path, number, error))?;
-        let label = || Sampling::at(key.temperature, 0).label();
-        let setting = key.setting.clone().unwrap_or_else(label);
-        if !found.insert((key.id, setting)) {
-            return Err(DataError::line(
-                path,
-                number,
-                "this answer is there already",
-            ));
+        let key = key(&line).map_err(|error| DataError::line(path, number, error))?;
+        if !found.insert(key) {
+            return Err(DataError::line(path, number, "this row is there already"));
         }
     }
 }

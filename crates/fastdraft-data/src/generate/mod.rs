@@ -1,5 +1,6 @@
 //! Prompts to answers: every prompt at every setting, resumable at any moment.
 
+mod describe;
 mod log;
 
 use std::collections::HashSet;
@@ -9,10 +10,11 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::answers::Answer;
+use crate::card::{self, Provenance};
 use crate::source::Prompt;
 use crate::teacher::{Reply, Request, Sampling, StopReason, Teacher, TeacherError};
 use crate::{ChatTemplate, DataError, Message, Tokenizer};
-use log::Log;
+pub(crate) use log::Log;
 
 /// Requests that are prepared at a time.
 const CHUNK: usize = 1024;
@@ -55,6 +57,26 @@ pub struct Generation<'a> {
     pub system: Option<&'a str>,
     /// Every prompt is answered once for each.
     pub settings: Vec<Sampling>,
+    /// For the data card; prompts and settings are added to it.
+    pub provenance: Provenance,
+}
+
+/// The parts of a row that say which question it answers.
+#[derive(Deserialize)]
+struct Key {
+    id: String,
+    temperature: f32,
+    // Files of other writers do not have it.
+    setting: Option<String>,
+}
+
+impl Key {
+    fn parse(line: &[u8]) -> serde_json::Result<(String, String)> {
+        let key: Self = serde_json::from_slice(line)?;
+        let label = || Sampling::at(key.temperature, 0).label();
+        let setting = key.setting.clone().unwrap_or_else(label);
+        Ok((key.id, setting))
+    }
 }
 
 /// What became of the input.
@@ -95,7 +117,8 @@ pub fn errors_path(answers: &Path) -> PathBuf {
 ///
 /// Each answer is on disk before the next is taken. A run that was killed is gone on with by
 /// calling this again: what the file has is skipped, half a last line is cut off, failures are
-/// tried again. The errors file holds the failures of the last run.
+/// tried again. The errors file holds the failures of the last run. A run that comes to its end
+/// leaves a data card beside the answers, see [`card`].
 ///
 /// # Errors
 ///
@@ -112,7 +135,8 @@ pub fn generate(
     let labels: Vec<String> = generation.settings.iter().map(Sampling::label).collect();
     check_unique("setting", labels.iter().map(String::as_str))?;
     check_unique("prompt", prompts.iter().map(|prompt| prompt.id.as_str()))?;
-    let (mut log, finished) = Log::open(answers, &errors_path(answers))?;
+    let (mut log, finished) = Log::open(answers, &errors_path(answers), Key::parse)?;
+    card::withdraw(answers)?;
     let mut summary = Summary {
         input: prompts.len() * labels.len(),
         ..Summary::default()
@@ -152,10 +176,14 @@ pub fn generate(
             reason: format!("prompts were lost: {summary}"),
         });
     }
+    generation.write_card(prompts, &summary, answers)?;
     Ok(summary)
 }
 
-fn check_unique<'a>(what: &str, names: impl Iterator<Item = &'a str>) -> Result<(), DataError> {
+pub(crate) fn check_unique<'a>(
+    what: &str,
+    names: impl Iterator<Item = &'a str>,
+) -> Result<(), DataError> {
     let mut seen = HashSet::new();
     for name in names {
         if !seen.insert(name) {
@@ -191,6 +219,7 @@ impl Generation<'_> {
             text,
             ids,
             sampling: self.settings[setting].clone(),
+            stop: Vec::new(),
         })
     }
 

@@ -9,6 +9,9 @@ use super::header::ShardSpec;
 use super::index::{ShardEntry, ShardIndex};
 use super::reader::Shard;
 use super::writer::ShardWriter;
+use crate::card::{
+    DataCard, DatasetCounts, DatasetKind, FileDigest, Provenance, TokenizerCard, card_path,
+};
 use crate::{DataError, PackedTokens};
 
 /// The shards of a folder as one sequence of rows.
@@ -126,6 +129,7 @@ pub struct ShardSetWriter {
     rows_per_shard: u64,
     current: Option<ShardWriter>,
     entries: Vec<ShardEntry>,
+    provenance: Provenance,
 }
 
 impl ShardSetWriter {
@@ -149,7 +153,13 @@ impl ShardSetWriter {
             rows_per_shard,
             current: None,
             entries: Vec::new(),
+            provenance: Provenance::default(),
         })
+    }
+
+    /// What the data card says about where the rows come from; it may be known only at the end.
+    pub fn set_provenance(&mut self, provenance: Provenance) {
+        self.provenance = provenance;
     }
 
     /// Adds rows.
@@ -187,7 +197,7 @@ impl ShardSetWriter {
         Ok(())
     }
 
-    /// Completes the last shard and writes the index.
+    /// Completes the last shard and writes the data card and the index.
     ///
     /// # Errors
     ///
@@ -196,11 +206,13 @@ impl ShardSetWriter {
         if let Some(writer) = self.current.take() {
             self.close(writer)?;
         }
-        write_index(&self.folder, &self.spec, self.entries)
+        write_index(&self.folder, &self.spec, self.entries, self.provenance)
     }
 }
 
 /// Writes rows to a folder, several shards at a time; the files do not depend on how many.
+///
+/// The data card names no sources; [`ShardSetWriter`] can be told of them.
 ///
 /// # Errors
 ///
@@ -229,7 +241,7 @@ pub fn write_set(
             Ok(ShardEntry::new(file, &writer.finish()?))
         })
         .collect::<Result<Vec<_>, DataError>>()?;
-    write_index(folder, &spec, entries)
+    write_index(folder, &spec, entries, Provenance::default())
 }
 
 fn file_name(number: usize) -> String {
@@ -240,9 +252,26 @@ fn write_index(
     folder: &Path,
     spec: &ShardSpec,
     entries: Vec<ShardEntry>,
+    provenance: Provenance,
 ) -> Result<ShardIndex, DataError> {
     let width = u32::try_from(spec.sequence_length.saturating_add(1))
         .map_err(|_| DataError::shard(folder, "the rows are too long"))?;
+    let files = entries
+        .par_iter()
+        .map(|entry| FileDigest::of_file(folder.join(&entry.file)))
+        .collect::<Result<Vec<_>, _>>()?;
+    let sum = |of: fn(&ShardEntry) -> u64| entries.iter().map(of).sum::<u64>();
+    let (rows, padding) = (sum(|shard| shard.rows), sum(|shard| shard.padding));
+    let counts = DatasetCounts {
+        documents: sum(|shard| shard.documents),
+        rows,
+        tokens: rows * u64::from(width) - padding,
+        trained: sum(|shard| shard.trained),
+        padding,
+    };
+    let tokenizer = TokenizerCard::new(spec.fingerprint, spec.vocabulary_size);
+    DataCard::new(DatasetKind::Shards, provenance, tokenizer, counts, files)
+        .write(&card_path(folder))?;
     let index = ShardIndex::new(spec.fingerprint, width, entries);
     index.write(folder)?;
     Ok(index)

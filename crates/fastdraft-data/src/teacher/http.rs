@@ -80,7 +80,7 @@ impl HttpConfig {
 /// ```
 pub struct HttpTeacher {
     config: HttpConfig,
-    url: String,
+    base: String,
     key: Option<String>,
     agent: ureq::Agent,
     not_before: Mutex<Instant>,
@@ -113,12 +113,8 @@ impl HttpTeacher {
             attempts: 0,
             fatal: true,
         };
-        let url = format!(
-            "{}{}",
-            config.base_url.trim_end_matches('/'),
-            config.api.path()
-        );
-        let uri: Uri = url
+        let base = config.base_url.trim_end_matches('/').to_owned();
+        let uri: Uri = format!("{base}{}", config.api.path())
             .parse()
             .map_err(|problem| error(format!("bad address: {problem}")))?;
         let host = uri.host().unwrap_or_default();
@@ -158,7 +154,7 @@ impl HttpTeacher {
         }
         Ok(Self {
             agent: builder.build().into(),
-            url,
+            base,
             key,
             config,
             not_before: Mutex::new(Instant::now()),
@@ -166,8 +162,9 @@ impl HttpTeacher {
         })
     }
 
-    fn post(&self, body: &Value) -> Result<Reply, Failure> {
-        let mut request = self.agent.post(&self.url).content_type("application/json");
+    fn post(&self, api: Api, body: &Value) -> Result<Reply, Failure> {
+        let url = format!("{}{}", self.base, api.path());
+        let mut request = self.agent.post(&url).content_type("application/json");
         if let Some(key) = &self.key {
             let mut value = HeaderValue::from_str(&format!("Bearer {key}"))
                 .map_err(|_| Failure::Fatal("the key does not fit a header".into()))?;
@@ -189,9 +186,7 @@ impl HttpTeacher {
             .read_to_vec();
         if status == 200 {
             let bytes = bytes.map_err(again)?;
-            return self
-                .config
-                .api
+            return api
                 .parse(&bytes)
                 .map_err(|reason| Failure::Again(reason, None));
         }
@@ -211,12 +206,13 @@ impl HttpTeacher {
 
     fn ask(&self, request: &Request, stop: &AtomicBool) -> Result<Reply, TeacherError> {
         let config = &self.config;
-        let body = config.api.body(&config.model, request, &config.extra);
+        let api = config.api.serving(request);
+        let body = api.body(&config.model, request, &config.extra);
         let mut attempts = 0;
         loop {
             self.wait(stop);
             attempts += 1;
-            let (reason, fatal) = match self.post(&body) {
+            let (reason, fatal) = match self.post(api, &body) {
                 Ok(reply) => return Ok(reply),
                 Err(Failure::Again(_, wait))
                     if attempts < config.attempts && !stop.load(Ordering::Relaxed) =>

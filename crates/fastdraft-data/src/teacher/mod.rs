@@ -4,6 +4,8 @@
 mod backoff;
 #[cfg(feature = "http")]
 mod http;
+#[cfg(feature = "specdec")]
+mod target;
 #[cfg(feature = "http")]
 mod wire;
 
@@ -15,6 +17,8 @@ use crate::Message;
 
 #[cfg(feature = "http")]
 pub use http::{HttpConfig, HttpTeacher};
+#[cfg(feature = "specdec")]
+pub use target::{Observer, TargetTeacher};
 #[cfg(feature = "http")]
 pub use wire::Api;
 
@@ -86,7 +90,7 @@ impl Sampling {
 pub struct Request {
     /// Name of the prompt.
     pub id: String,
-    /// The conversation.
+    /// The conversation; empty when the text is to be continued as it stands.
     pub messages: Vec<Message>,
     /// The conversation as text, chat template applied.
     pub text: String,
@@ -94,6 +98,8 @@ pub struct Request {
     pub ids: Vec<u32>,
     /// How to answer.
     pub sampling: Sampling,
+    /// Texts that end the answer, besides the model's own end.
+    pub stop: Vec<String>,
 }
 
 /// Why an answer ended.

@@ -14,6 +14,15 @@ pub enum Api {
 }
 
 impl Api {
+    /// The endpoint for a request: no chat endpoint continues bare text.
+    pub(super) const fn serving(self, request: &Request) -> Self {
+        if request.messages.is_empty() {
+            Self::Completions
+        } else {
+            self
+        }
+    }
+
     pub(super) const fn path(self) -> &'static str {
         match self {
             Self::Chat => "/chat/completions",
@@ -40,6 +49,9 @@ impl Api {
         }
         if let Some(seed) = sampling.seed {
             body.insert("seed".into(), seed.into());
+        }
+        if !request.stop.is_empty() {
+            body.insert("stop".into(), json!(request.stop));
         }
         body.extend(extra.clone());
         Value::Object(body)
@@ -114,6 +126,29 @@ mod tests {
             let _ = Api::Chat.parse(&bytes);
             prop_assert!(Api::Chat.parse(&GOOD.as_bytes()[..cut]).is_err());
         }
+    }
+
+    #[test]
+    fn bodies() {
+        let request = Request {
+            id: "1".into(),
+            messages: Vec::new(),
+            text: "<u>".into(),
+            ids: vec![7],
+            sampling: super::super::Sampling {
+                seed: Some(5),
+                ..super::super::Sampling::at(0.1, 9)
+            },
+            stop: vec!["<end>".into()],
+        };
+        assert_eq!(Api::Chat.serving(&request), Api::Completions);
+        let extra = [("max_tokens".to_owned(), 3.into())].into_iter().collect();
+        let body = Api::Completions.body("m", &request, &extra);
+        let expected = json!({
+            "model": "m", "prompt": "<u>", "temperature": 0.1, "max_tokens": 3,
+            "stream": false, "seed": 5, "stop": ["<end>"]
+        });
+        assert_eq!(body, expected);
     }
 
     #[test]

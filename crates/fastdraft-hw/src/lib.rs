@@ -8,6 +8,7 @@ pub mod plan;
 pub mod predict;
 pub mod probe;
 pub mod profile;
+pub mod report;
 pub mod shape;
 pub mod spec;
 

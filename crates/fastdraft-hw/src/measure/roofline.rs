@@ -38,6 +38,7 @@ svg {{ --paper: #ffffff; --ink: #1f2328; --soft: #59636e; --grid: #d9dee3; --roo
 .paper {{ fill: var(--paper); }} .ink {{ fill: var(--ink); }} .soft {{ fill: var(--soft); }}
 .grid {{ stroke: var(--grid); }} .roof {{ stroke: var(--roof); stroke-width: 2.5; fill: none; }}
 .mark {{ stroke: var(--soft); stroke-dasharray: 3 3; }} .dot {{ fill: var(--dot); }}
+.name {{ paint-order: stroke; stroke: var(--paper); stroke-width: 3px; }}
 </style>
 <rect class="paper" width="{WIDTH}" height="{HEIGHT}"/>
 <text class="ink" x="{LEFT}" y="24" font-size="15" font-weight="600">{title}</text>
@@ -83,7 +84,7 @@ fn tokens(svg: &mut String, axes: &Axes) {
 }
 
 fn dots(svg: &mut String, measurement: &Measurement, axes: &Axes) {
-    let mut taken: Vec<(f64, f64)> = Vec::new();
+    let mut taken: Vec<(f64, f64, f64)> = Vec::new();
     for rate in &measurement.gemm {
         let (x, y) = (axes.x(intensity(rate.size)), axes.y(rate.flops));
         let GemmSize {
@@ -97,17 +98,18 @@ fn dots(svg: &mut String, measurement: &Measurement, axes: &Axes) {
             format!("{rows}×{inner}×{columns}")
         };
         // Below the dot, or further down where another label is.
+        let half = name.chars().count() as f64 * 3.2;
         let mut label = y + 17.0;
         while taken
             .iter()
-            .any(|(a, b)| (a - x).abs() < 74.0 && (b - label).abs() < 13.0)
+            .any(|(a, b, other)| (a - x).abs() < half + other && (b - label).abs() < 13.0)
         {
             label += 13.0;
         }
-        taken.push((x, label));
+        taken.push((x, label, half));
         let _ = writeln!(
             svg,
-            r#"<circle class="dot" cx="{x:.1}" cy="{y:.1}" r="4.5"><title>{name}: {:.1} GFLOP/s</title></circle><text class="ink" x="{x:.1}" y="{label:.1}" text-anchor="middle" font-size="11">{name}</text>"#,
+            r#"<circle class="dot" cx="{x:.1}" cy="{y:.1}" r="4.5"><title>{name}: {:.1} GFLOP/s</title></circle><text class="ink name" x="{x:.1}" y="{label:.1}" text-anchor="middle" font-size="11">{name}</text>"#,
             rate.flops / 1e9
         );
     }

@@ -1,11 +1,8 @@
 //! A plan and a forecast on one screen, or as one JSON object.
 
-mod duration;
 mod text;
 
 use serde::Serialize;
-
-pub use duration::hours;
 
 use crate::error::HwError;
 use crate::plan::{Plan, ValidPlan, plan};

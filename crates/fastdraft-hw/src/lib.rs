@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+#[cfg(feature = "runtime")]
+pub mod conformance;
 pub mod error;
 pub mod measure;
 #[cfg(feature = "runtime")]

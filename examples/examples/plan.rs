@@ -266,7 +266,8 @@ fn alternatives(
         head_size: input.draft.head_size,
         ..*target
     };
-    drafts(input.draft.pass_parameters(), &head, profile)
+    // A draft too small for any candidate has none to compare with.
+    Ok(drafts(input.draft.pass_parameters(), &head, profile).unwrap_or_default())
 }
 
 fn drafts(

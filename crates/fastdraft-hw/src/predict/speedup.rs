@@ -163,6 +163,22 @@ mod tests {
         close(mbsu(0.9, 0, 0.3).unwrap(), 1.0);
     }
 
+    /// AR at γ = 3 of arXiv 2411.11055 on summaries, stories, instructions and code, and parameters of
+    /// draft and target. Its abstract states a MBSU of up to 3 on code and up to 2 on the rest.
+    #[test]
+    fn the_papers_rates_give_the_gains_of_its_abstract() {
+        for (rates, draft, target) in [
+            ([0.369, 0.306, 0.370, 0.562], 50e6, 3.82e9),
+            ([0.307, 0.266, 0.334, 0.649], 150e6, 8.03e9),
+        ] {
+            let gains = rates.map(|rate| mbsu(rate, 3, draft / target).unwrap());
+            let [text @ .., code] = gains;
+            let best = text.into_iter().fold(0.0, f64::max);
+            assert!((2.5..3.0).contains(&code), "{gains:?}");
+            assert!((1.85..2.05).contains(&best), "{gains:?}");
+        }
+    }
+
     #[test]
     fn break_even_is_where_speedup_is_one() {
         let rate = break_even_acceptance(3, 0.1, 1.3).unwrap().unwrap();

@@ -86,9 +86,13 @@ impl Report {
         let verdict = if within { "within" } else { "BEYOND" };
         writeln!(
             f,
-            "  {verdict} the budget of {}, for which training alone needs an MFU of {:.2}%",
+            "  {verdict} the budget of {}, for which training alone needs {}",
             span(hours),
-            needed * 100.0
+            if needed > 1.0 {
+                format!("{needed:.0} times the peak of the devices")
+            } else {
+                format!("an MFU of {:.2}%", needed * 100.0)
+            }
         )
     }
 

@@ -1,5 +1,7 @@
 //! What can go wrong between a device string and an open device.
 
+use std::path::PathBuf;
+
 use crate::spec::DeviceSpec;
 
 /// Every error of this crate.
@@ -63,5 +65,49 @@ pub enum HwError {
         value: f64,
         /// The values the formula takes.
         accepted: &'static str,
+    },
+    /// A device profile that is not here.
+    #[error("no profile describes `{id}`; there are {known}")]
+    UnknownProfile {
+        /// The profile or product asked for.
+        id: String,
+        /// Profiles that come with this crate.
+        known: String,
+    },
+    /// A text that is no device profile.
+    #[error("not a device profile: {reason}")]
+    ProfileSyntax {
+        /// What is wrong, with its line.
+        reason: String,
+    },
+    /// A run that cannot be planned.
+    #[error("{path}: {reason}")]
+    InvalidPlan {
+        /// Where, such as `stage[1].batch`.
+        path: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A run that needs more memory than a device has.
+    #[error("{what} needs {needed} on {device}, which has {available} for it; what fits: {fits}")]
+    DoesNotFit {
+        /// The stage or model.
+        what: String,
+        /// The device.
+        device: String,
+        /// Bytes it needs.
+        needed: String,
+        /// Bytes there are.
+        available: String,
+        /// What would fit.
+        fits: String,
+    },
+    /// A file that cannot be read or written.
+    #[error("{}: {reason}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system or the format says.
+        reason: String,
     },
 }

@@ -6,9 +6,9 @@ use std::thread;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DeviceInfo, DeviceKind, Runtime, read};
+use super::{DeviceInfo, DeviceKind, MemorySource, Runtime, read};
 
-/// The widest vector instructions of the running processor.
+/// The widest vector instructions of a processor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -56,6 +56,28 @@ impl SimdLevel {
     }
 }
 
+impl SimdLevel {
+    /// The level of a processor by the flags that `proc/cpuinfo` lists.
+    fn from_flags(flags: &str) -> Self {
+        let has = |flag: &str| flags.split_whitespace().any(|word| word == flag);
+        if has("avx512f") && has("avx512bw") {
+            if has("avx512_bf16") {
+                Self::Avx512Bf16
+            } else {
+                Self::Avx512
+            }
+        } else if has("avx2") && has("fma") {
+            Self::Avx2
+        } else if has("sse4_2") {
+            Self::Sse42
+        } else if has("asimd") {
+            Self::Neon
+        } else {
+            Self::Scalar
+        }
+    }
+}
+
 impl fmt::Display for SimdLevel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
@@ -77,12 +99,13 @@ pub struct CpuDetails {
     pub cores: usize,
     /// NUMA nodes, at least one.
     pub numa_nodes: usize,
-    /// Vector instructions of the running processor.
+    /// Vector instructions.
     pub simd: SimdLevel,
 }
 
 pub(super) fn probe(root: &Path) -> DeviceInfo {
     let cpuinfo = read(&root.join("proc/cpuinfo")).unwrap_or_default();
+    let memory_bytes = memory(root);
     DeviceInfo {
         kind: DeviceKind::Cpu,
         name: field(&cpuinfo, "model name")
@@ -91,18 +114,28 @@ pub(super) fn probe(root: &Path) -> DeviceInfo {
         vendor_id: None,
         device_id: None,
         address: None,
-        memory_bytes: memory(root),
+        memory_bytes,
+        memory_source: memory_bytes.map(|_| MemorySource::System),
         runtimes: vec![Runtime::Flex, Runtime::LibTorch, Runtime::TorchWorker],
         driver: None,
         driver_version: None,
         firmware_version: None,
         accel_node: None,
+        numa_node: None,
         cpu: Some(CpuDetails {
             cores: cores(root, &cpuinfo),
             numa_nodes: numa_nodes(root).max(1),
-            simd: SimdLevel::detect(),
+            simd: simd(root, &cpuinfo),
         }),
     }
+}
+
+fn simd(root: &Path, cpuinfo: &str) -> SimdLevel {
+    if root == Path::new("/") {
+        return SimdLevel::detect();
+    }
+    let flags = field(cpuinfo, "flags").or_else(|| field(cpuinfo, "Features"));
+    SimdLevel::from_flags(flags.unwrap_or_default())
 }
 
 fn cores(root: &Path, cpuinfo: &str) -> usize {

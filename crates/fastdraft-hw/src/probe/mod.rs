@@ -60,6 +60,19 @@ impl Runtime {
     }
 }
 
+/// Who says how much memory a device has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum MemorySource {
+    /// The operating system, of main memory.
+    System,
+    /// The kernel driver.
+    Driver,
+    /// The product's data sheet, by PCI id.
+    DataSheet,
+}
+
 /// One device that the machine has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -74,9 +87,11 @@ pub struct DeviceInfo {
     pub device_id: Option<u16>,
     /// PCI address, `0000:03:00.0`.
     pub address: Option<String>,
-    /// Memory of its own. CPU: main memory. Intel GPU: as its driver reports, `None` when it shares
-    /// main memory or the driver is silent. Gaudi: HBM as the data sheet says.
+    /// Memory of its own: main memory of a CPU, HBM of Gaudi. `None` for a GPU that shares main
+    /// memory, and for a product of several sizes whose driver is silent.
     pub memory_bytes: Option<u64>,
+    /// Who says so.
+    pub memory_source: Option<MemorySource>,
     /// What can run on it, empty when nothing can.
     pub runtimes: Vec<Runtime>,
     /// Kernel driver bound to it.
@@ -87,6 +102,8 @@ pub struct DeviceInfo {
     pub firmware_version: Option<String>,
     /// Device node below `/dev/accel`, `accel0`.
     pub accel_node: Option<String>,
+    /// NUMA node it is attached to.
+    pub numa_node: Option<u32>,
     /// Cores and vector units of a CPU.
     pub cpu: Option<CpuDetails>,
 }
@@ -121,7 +138,7 @@ impl fmt::Display for DeviceInfo {
 /// Lists the CPU, then every accelerator in PCI order, as `proc` and `sys` below `root` show them.
 ///
 /// Core count and vector units are those of the running machine when `root` is `/`; below another
-/// root, the core count is read from `proc/cpuinfo`. A file that is absent or unreadable leaves
+/// root, both are read from `proc/cpuinfo`. A file that is absent or unreadable leaves
 /// its field `None`: a bare virtual machine lists its CPU alone.
 #[must_use]
 pub fn probe(root: &Path) -> Vec<DeviceInfo> {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::names::{self, HABANA, INTEL};
-use super::{DeviceInfo, DeviceKind, Runtime, read};
+use super::{DeviceInfo, DeviceKind, MemorySource, Runtime, read};
 
 const DISPLAY: u32 = 0x03;
 const PROCESSING_ACCELERATOR: u32 = 0x12;
@@ -24,13 +24,17 @@ fn device(root: &Path, directory: &Path, nodes: &[AccelNode]) -> Option<DeviceIn
     let device = u16::try_from(hexadecimal(&directory.join("device"))?).ok()?;
     let class = hexadecimal(&directory.join("class"))? >> 16;
     let unnamed = |what: &str| format!("{what} {vendor:04x}:{device:04x}");
-    let (kind, name, memory_bytes, runtimes) = match (vendor, class) {
-        (INTEL, DISPLAY) => (
-            DeviceKind::IntelGpu,
-            names::intel_gpu(device).map_or_else(|| unnamed("Intel GPU"), str::to_owned),
-            video_memory(directory),
-            vec![Runtime::Wgpu, Runtime::TorchWorker],
-        ),
+    let (kind, name, memory, runtimes) = match (vendor, class) {
+        (INTEL, DISPLAY) => {
+            let known = names::intel_gpu(device);
+            let driver = video_memory(directory).map(|bytes| (bytes, MemorySource::Driver));
+            (
+                DeviceKind::IntelGpu,
+                known.map_or_else(|| unnamed("Intel GPU"), |(name, _)| name.to_owned()),
+                driver.or_else(|| data_sheet(known?.1)),
+                vec![Runtime::Wgpu, Runtime::TorchWorker],
+            )
+        }
         (INTEL, PROCESSING_ACCELERATOR) => (
             DeviceKind::IntelNpu,
             names::intel_npu(device).map_or_else(|| unnamed("Intel NPU"), str::to_owned),
@@ -41,7 +45,7 @@ fn device(root: &Path, directory: &Path, nodes: &[AccelNode]) -> Option<DeviceIn
             Some((name, gibibytes)) => (
                 DeviceKind::Gaudi,
                 name.to_owned(),
-                gibibytes.map(|size| size << 30),
+                data_sheet(gibibytes),
                 vec![Runtime::TorchWorker, Runtime::Endpoint],
             ),
             None => (
@@ -62,7 +66,8 @@ fn device(root: &Path, directory: &Path, nodes: &[AccelNode]) -> Option<DeviceIn
         name,
         vendor_id: Some(vendor),
         device_id: Some(device),
-        memory_bytes,
+        memory_bytes: memory.map(|(bytes, _)| bytes),
+        memory_source: memory.map(|(_, source)| source),
         runtimes,
         driver,
         driver_version,
@@ -72,6 +77,8 @@ fn device(root: &Path, directory: &Path, nodes: &[AccelNode]) -> Option<DeviceIn
             .find(|node| node.address.as_deref() == Some(address.as_str()))
             .map(|node| node.name.clone()),
         address: Some(address),
+        // The kernel writes -1 where there is none.
+        numa_node: read(&directory.join("numa_node")).and_then(|node| node.parse().ok()),
         cpu: None,
     })
 }
@@ -95,7 +102,12 @@ fn accel_nodes(root: &Path) -> Vec<AccelNode> {
         .collect()
 }
 
-/// Memory on the card: every tile of the xe driver, or the one number of the i915 driver.
+fn data_sheet(gibibytes: Option<u64>) -> Option<(u64, MemorySource)> {
+    gibibytes.map(|size| (size << 30, MemorySource::DataSheet))
+}
+
+/// Memory on the card as drivers outside the kernel tree report it: every tile of xe, or the one
+/// number of i915. The drivers in the tree are silent.
 fn video_memory(directory: &Path) -> Option<u64> {
     let tiles = entries(directory)
         .into_iter()

@@ -7,15 +7,15 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use super::{DeviceInfo, DeviceKind, Runtime, probe};
+use super::{DeviceInfo, DeviceKind, MemorySource, Runtime, SimdLevel, probe};
 
 struct Machine(TempDir);
 
 impl Machine {
-    fn new(model: &str, cores: usize, memory_kib: u64) -> Self {
+    fn new(model: &str, flags: &str, cores: usize, memory_kib: u64) -> Self {
         let machine = Self(TempDir::new().unwrap());
         let cpuinfo: String = (0..cores)
-            .map(|i| format!("processor\t: {i}\nmodel name\t: {model}\n\n"))
+            .map(|i| format!("processor\t: {i}\nmodel name\t: {model}\nflags\t\t: {flags}\n\n"))
             .collect();
         machine.file("proc/cpuinfo", &cpuinfo);
         machine.file(
@@ -60,7 +60,12 @@ fn kinds(devices: &[DeviceInfo]) -> Vec<DeviceKind> {
 
 #[test]
 fn core_ultra_laptop() {
-    let machine = Machine::new("Intel(R) Core(TM) Ultra 7 258V", 8, 32_505_856);
+    let machine = Machine::new(
+        "Intel(R) Core(TM) Ultra 7 258V",
+        "sse4_2 fma avx2 avx_vnni",
+        8,
+        32_505_856,
+    );
     machine.pci("0000:00:00.0", 0x8086, 0x6400, 0x060000, None);
     machine.pci("0000:00:02.0", 0x8086, 0x64a0, 0x030000, Some("xe"));
     machine.pci("0000:00:0b.0", 0x8086, 0x643e, 0x120000, Some("intel_vpu"));
@@ -74,6 +79,7 @@ fn core_ultra_laptop() {
 
     let cpu = devices[0].cpu.unwrap();
     assert_eq!((cpu.cores, cpu.numa_nodes), (8, 1));
+    assert_eq!(cpu.simd, SimdLevel::Avx2);
     assert_eq!(devices[0].memory_bytes, Some(32_505_856 * 1024));
     assert!(devices[0].name.contains("Ultra 7 258V"));
 
@@ -95,32 +101,50 @@ fn core_ultra_laptop() {
 
 #[test]
 fn arc_desktop() {
-    let machine = Machine::new("AMD Ryzen 9 7950X", 32, 65_536_000);
+    let machine = Machine::new(
+        "AMD Ryzen 9 7950X",
+        "fma avx2 avx512f avx512bw avx512_bf16",
+        32,
+        65_536_000,
+    );
     machine.pci("0000:03:00.0", 0x8086, 0xe20b, 0x030000, Some("xe"));
     machine.pci("0000:0a:00.0", 0x8086, 0x56a0, 0x030000, Some("i915"));
+    machine.pci("0000:0b:00.0", 0x8086, 0x56a0, 0x030000, Some("xe"));
+    machine.pci("0000:0d:00.0", 0x8086, 0xe20c, 0x030000, Some("xe"));
     machine.pci("0000:0c:00.0", 0x1002, 0x164e, 0x030000, Some("amdgpu"));
     let tile = "sys/bus/pci/devices/0000:03:00.0/tile0/physical_vram_size_bytes";
     machine.file(tile, "12884901888\n");
     let card = "sys/bus/pci/devices/0000:0a:00.0/drm/card1/lmem_total_bytes";
     machine.file(card, "17179869184\n");
     let devices = machine.probe();
-    assert_eq!(
-        kinds(&devices),
-        [DeviceKind::Cpu, DeviceKind::IntelGpu, DeviceKind::IntelGpu]
-    );
+    assert_eq!(devices[0].cpu.unwrap().simd, SimdLevel::Avx512Bf16);
+    let gpus = &devices[1..];
+    assert!(gpus.iter().all(|gpu| gpu.kind == DeviceKind::IntelGpu));
     assert_eq!(devices[1].name, "Intel Arc B580");
     assert_eq!(devices[1].memory_bytes, Some(12 << 30));
+    assert_eq!(devices[1].memory_source, Some(MemorySource::Driver));
     assert_eq!(devices[2].name, "Intel Arc A770");
     assert_eq!(devices[2].memory_bytes, Some(16 << 30));
     assert_eq!(
         devices[2].to_string(),
         "Intel Arc A770, 16.0 GiB, driver i915 6.11.0"
     );
+    // Where the driver is silent, the product speaks, unless it comes in two sizes.
+    assert_eq!(devices[3].memory_bytes, None);
+    assert_eq!(devices[4].name, "Intel Arc B570");
+    assert_eq!(devices[4].memory_bytes, Some(10 << 30));
+    assert_eq!(devices[4].memory_source, Some(MemorySource::DataSheet));
+    assert_eq!(devices.len(), 5, "the GPU of another vendor is not listed");
 }
 
 #[test]
 fn eight_gaudi_2_server() {
-    let machine = Machine::new("Intel(R) Xeon(R) Platinum 8380", 160, 1_056_000_000);
+    let machine = Machine::new(
+        "Intel(R) Xeon(R) Platinum 8380",
+        "fma avx2 avx512f avx512bw",
+        160,
+        1_056_000_000,
+    );
     machine.file("sys/devices/system/node/node0/cpulist", "0-79");
     machine.file("sys/devices/system/node/node1/cpulist", "80-159");
     machine.file("sys/devices/system/node/possible", "0-1");
@@ -132,6 +156,8 @@ fn eight_gaudi_2_server() {
     {
         let address = format!("0000:{bus:02x}:00.0");
         machine.pci(&address, 0x1da3, 0x1020, 0x120000, Some("habanalabs"));
+        let numa = format!("sys/bus/pci/devices/{address}/numa_node");
+        machine.file(&numa, if *bus < 0x80 { "0\n" } else { "1\n" });
         let firmware = format!("sys/bus/pci/devices/{address}/fw_os_ver");
         machine.file(&firmware, "hl-gaudi2-1.20.0-fw-58.0.0\n");
         machine.file(
@@ -155,6 +181,10 @@ fn eight_gaudi_2_server() {
             .iter()
             .all(|card| !card.runtimes.iter().any(|runtime| runtime.opens_here()))
     );
+    assert_eq!(devices[0].cpu.unwrap().simd, SimdLevel::Avx512);
+    let nodes: Vec<_> = cards.iter().map(|card| card.numa_node).collect();
+    assert_eq!(nodes[..4], [Some(0); 4]);
+    assert_eq!(nodes[4..], [Some(1); 4]);
     assert_eq!(cards[0].address.as_deref(), Some("0000:33:00.0"));
     assert_eq!(cards[0].accel_node.as_deref(), Some("accel1"));
     assert_eq!(cards[0].driver_version.as_deref(), Some("1.20.0-bd87f71"));
@@ -166,7 +196,7 @@ fn eight_gaudi_2_server() {
 
 #[test]
 fn gaudi_generations_and_unknown_habana_cards() {
-    let machine = Machine::new("Xeon", 1, 1024);
+    let machine = Machine::new("Xeon", "", 1, 1024);
     for (slot, device) in [0x1000, 0x1020, 0x1060, 0x0001_u16].into_iter().enumerate() {
         machine.pci(
             &format!("0000:0{slot}:00.0"),
@@ -195,11 +225,36 @@ fn gaudi_generations_and_unknown_habana_cards() {
 
 #[test]
 fn bare_virtual_machine() {
-    let machine = Machine::new("AMD EPYC", 2, 8_000_000);
+    let machine = Machine::new("AMD EPYC", "sse4_2", 2, 8_000_000);
     machine.pci("0000:00:01.0", 0x1af4, 0x1041, 0x020000, Some("virtio-pci"));
     machine.pci("0000:00:02.0", 0x1234, 0x1111, 0x030000, None);
+    machine.file("sys/bus/pci/devices/0000:00:02.0/numa_node", "-1\n");
     machine.file("sys/bus/pci/devices/0000:00:03.0/vendor", "garbage");
-    assert_eq!(kinds(&machine.probe()), [DeviceKind::Cpu]);
+    let devices = machine.probe();
+    assert_eq!(kinds(&devices), [DeviceKind::Cpu]);
+    assert_eq!(devices[0].cpu.unwrap().simd, SimdLevel::Sse42);
+}
+
+#[test]
+fn a_card_on_no_numa_node_says_none() {
+    let machine = Machine::new("Xeon", "", 1, 1024);
+    machine.pci("0000:03:00.0", 0x1da3, 0x1020, 0x120000, None);
+    machine.file("sys/bus/pci/devices/0000:03:00.0/numa_node", "-1\n");
+    assert_eq!(machine.probe()[1].numa_node, None);
+}
+
+#[test]
+fn flags_of_this_processor_say_what_it_detects() {
+    let Ok(cpuinfo) = fs::read_to_string("/proc/cpuinfo") else {
+        return;
+    };
+    let machine = Machine::new("", "", 1, 1024);
+    machine.file("proc/cpuinfo", &cpuinfo);
+    assert_eq!(
+        machine.probe()[0].cpu.unwrap().simd,
+        SimdLevel::detect(),
+        "{cpuinfo}"
+    );
 }
 
 #[test]

@@ -1,9 +1,11 @@
-//! What this machine really does, as opposed to its data sheet.
+//! Streaming read bandwidth of main memory.
 
 use std::hint::black_box;
 use std::path::Path;
 use std::thread;
 use std::time::Instant;
+
+use serde::{Deserialize, Serialize};
 
 use crate::error::HwError;
 
@@ -12,7 +14,7 @@ const MAX_BUFFER: usize = 2 << 30;
 const PASSES: usize = 5;
 
 /// A measured memory bandwidth.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct Bandwidth {
     /// Bytes read per second, all threads together, best pass.

@@ -1,0 +1,157 @@
+//! Bytes that a training step keeps on one device.
+
+use super::input::{Optimizer, PlanInput, StageInput};
+use crate::error::HwError;
+use crate::profile::{Dtype, Profile, ProfileKind};
+use crate::shape::DecoderShape;
+
+/// Rows whose logits exist at a time: head and loss go through the tokens in pieces.
+const PIECE: f64 = 1024.0;
+
+/// Whether the scores of attention exist in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Attention {
+    /// They do not.
+    Fused,
+    /// All of them do, `[heads, tokens, tokens]` for each row.
+    Materialized,
+}
+
+impl Attention {
+    /// Fused on accelerators, materialized on processors.
+    #[must_use]
+    pub fn of(profile: &Profile) -> Self {
+        match profile.kind {
+            ProfileKind::Cpu => Self::Materialized,
+            _ => Self::Fused,
+        }
+    }
+}
+
+/// Bytes on one device.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub struct MemoryUse {
+    /// Weights, gradients and optimizer state.
+    pub state: f64,
+    /// What the backward pass needs of the forward pass.
+    pub activations: f64,
+    /// Logits and their gradient, of one piece.
+    pub logits: f64,
+}
+
+impl MemoryUse {
+    /// Their sum.
+    #[must_use]
+    pub fn total(&self) -> f64 {
+        self.state + self.activations + self.logits
+    }
+}
+
+/// Parameters that are trained.
+pub(super) fn trainable(input: &PlanInput) -> u64 {
+    let draft = &input.draft;
+    // A tied embedding is the head, and trained as such.
+    let frozen = if input.frozen_embedding && !draft.tied {
+        draft.vocabulary_size * draft.hidden_size
+    } else {
+        0
+    };
+    draft.parameters() - frozen
+}
+
+/// Bytes that a step over `rows` rows of `sequence_length` tokens keeps on one device.
+///
+/// A trained parameter takes 16 bytes with AdamW (Rajbhandari et al., arXiv 1910.02054, section
+/// 3.1). A token keeps, in each block, the inputs of both norms and of what follows them, queries,
+/// keys, values, the output of attention, and the gate, its partner and their product.
+#[must_use]
+pub fn memory_use(
+    input: &PlanInput,
+    rows: u64,
+    sequence_length: u64,
+    dtype: Dtype,
+    attention: Attention,
+) -> MemoryUse {
+    let draft: &DecoderShape = &input.draft;
+    let number = dtype.bytes();
+    let trained = trainable(input);
+    let bytes = match (input.optimizer, dtype) {
+        (Optimizer::AdamW, _) => 16.0,
+        (Optimizer::Sgd, Dtype::F32) => 8.0,
+        // A copy of the weights in f32 remains.
+        (Optimizer::Sgd, Dtype::Bf16) => 8.0,
+    };
+    let frozen = (draft.parameters() - trained) as f64 * number;
+    let tokens = rows as f64 * sequence_length as f64;
+    let scores = match attention {
+        Attention::Fused => 0.0,
+        Attention::Materialized => 2.0 * draft.heads as f64 * sequence_length as f64,
+    };
+    let block = (4 * draft.hidden_size
+        + 2 * (draft.query_width() + draft.kv_width())
+        + 3 * draft.intermediate_size) as f64
+        + scores;
+    MemoryUse {
+        state: trained as f64 * bytes + frozen,
+        activations: tokens
+            * number
+            * (draft.layers as f64 * block + 2.0 * draft.hidden_size as f64),
+        logits: tokens.min(PIECE) * draft.head_size as f64 * 2.0 * 4.0,
+    }
+}
+
+/// The bytes of a stage, or what would fit.
+pub(super) fn check(
+    input: &PlanInput,
+    stage: &StageInput,
+    rows: u64,
+    count: u64,
+    profile: &Profile,
+    available: f64,
+) -> Result<f64, HwError> {
+    let of = |rows: u64, length: u64| {
+        memory_use(input, rows, length, profile.dtype, Attention::of(profile)).total()
+    };
+    let needed = of(rows, input.sequence_length);
+    if needed <= available {
+        return Ok(needed);
+    }
+    let length = input.sequence_length;
+    let fewer = largest(rows, |rows| of(rows, length) <= available);
+    let shorter = largest(length, |length| of(1, length) <= available);
+    let fits = if fewer > 0 {
+        let batch = fewer.saturating_mul(count);
+        format!("a batch of {batch} rows of {length} tokens ({fewer} a device)")
+    } else if shorter > 0 {
+        format!("one row of {shorter} tokens a device")
+    } else {
+        let parameters = available / 16.0 / 1e6;
+        format!("no row; a draft well below {parameters:.0} million parameters")
+    };
+    Err(HwError::DoesNotFit {
+        what: format!("stage {} ({rows} rows of {length} tokens)", stage.name),
+        device: profile.name.clone(),
+        needed: readable(needed),
+        available: readable(available),
+        fits,
+    })
+}
+
+/// The largest number in 0 ..= `most` that `fits`, which holds for all below one that it holds for.
+fn largest(most: u64, fits: impl Fn(u64) -> bool) -> u64 {
+    let (mut low, mut high) = (0, most);
+    while low < high {
+        let middle = high - (high - low) / 2;
+        if fits(middle) {
+            low = middle;
+        } else {
+            high = middle - 1;
+        }
+    }
+    low
+}
+
+pub(super) fn readable(bytes: f64) -> String {
+    format!("{:.2} GB", bytes / 1e9)
+}

@@ -1,0 +1,188 @@
+use super::*;
+use crate::shape::DecoderShape;
+
+fn stage(name: &str, batch: u64, budget: Budget) -> StageInput {
+    StageInput {
+        name: name.to_owned(),
+        batch,
+        budget,
+        answers: None,
+    }
+}
+
+/// The 50M draft of arXiv 2411.11055 with its sizes inferred from the released file.
+fn paper() -> PlanInput {
+    PlanInput {
+        draft: DecoderShape::new(32_064, 512, 6, 1408, 8),
+        frozen_embedding: false,
+        target: DecoderShape::known("microsoft/Phi-3-mini-4k-instruct"),
+        sequence_length: 2048,
+        optimizer: Optimizer::AdamW,
+        stages: vec![
+            stage("PT", 64, Budget::Tokens(5_000_000_000)),
+            stage("CP", 64, Budget::Tokens(7_500_000_000)),
+        ],
+    }
+}
+
+fn run(input: PlanInput, profile: &str, count: u64) -> Result<Plan, HwError> {
+    plan(&input.validate()?, &Profile::named(profile)?, count)
+}
+
+#[test]
+fn the_papers_run_is_within_a_day_on_eight_gaudi_2() {
+    let plan = run(paper(), "gaudi-2", 8).unwrap();
+    assert!((0.5..24.0).contains(&plan.hours), "{} hours", plan.hours);
+    // 12.5·10⁹ tokens of 2.9·10⁸ operations over a day of 8 × 432·10¹².
+    let implied = plan.utilization_for(24.0);
+    assert!((0.010..0.015).contains(&implied), "{implied}");
+    for stage in &plan.stages {
+        assert!(stage.utilization > implied && stage.utilization < 0.3);
+    }
+    let at = plan.utilization_for(plan.hours);
+    assert!((at / plan.stages[0].utilization - 1.0).abs() < 1e-9);
+}
+
+#[test]
+fn the_same_run_takes_years_on_two_cores() {
+    let mut input = paper();
+    for stage in &mut input.stages {
+        stage.batch = 2;
+    }
+    let plan = run(input, "cpu-avx2-2", 1).unwrap();
+    assert!(plan.hours > 24.0 * 365.0, "{} hours", plan.hours);
+}
+
+#[test]
+fn more_devices_are_faster_but_not_more_than_in_proportion() {
+    let one = run(paper(), "gaudi-2", 1).unwrap();
+    let eight = run(paper(), "gaudi-2", 8).unwrap();
+    let gain = one.hours / eight.hours;
+    assert!(gain > 4.0 && gain < 8.0, "{gain}");
+}
+
+#[test]
+fn budgets_in_tokens_steps_and_seconds_agree() {
+    let with = |budget| {
+        let mut input = paper();
+        input.stages = vec![stage("PT", 64, budget)];
+        run(input, "gaudi-3", 8).unwrap().stages.remove(0)
+    };
+    let tokens = with(Budget::Tokens(64 * 2048 * 1000));
+    assert_eq!(tokens.steps, 1000.0);
+    assert_eq!(with(Budget::Steps(1000)), tokens);
+    let hour = with(Budget::Seconds(3600));
+    assert!((hour.hours - 1.0).abs() < 1e-9);
+    assert!((hour.tokens / (tokens.tokens_per_second * 3600.0) - 1.0).abs() < 1e-9);
+}
+
+#[test]
+fn what_does_not_fit_is_refused_with_what_would() {
+    let mut input = paper();
+    input.stages = vec![stage("PT", 4096, Budget::Steps(1))];
+    let HwError::DoesNotFit { fits, .. } = run(input.clone(), "arc-b580", 1).unwrap_err() else {
+        panic!("it fits");
+    };
+    let rows: u64 = fits
+        .split_whitespace()
+        .find_map(|word| word.parse().ok())
+        .unwrap();
+    assert!((1..4096).contains(&rows), "{fits}");
+    input.stages[0].batch = rows;
+    run(input.clone(), "arc-b580", 1).unwrap();
+    input.stages[0].batch = rows + 1;
+    run(input.clone(), "arc-b580", 1).unwrap_err();
+
+    input.stages[0].batch = 1;
+    input.sequence_length = 1 << 22;
+    let error = run(input.clone(), "arc-b580", 1).unwrap_err().to_string();
+    assert!(error.contains("one row of"), "{error}");
+
+    input.draft = DecoderShape::known("llama-3.1-8b").unwrap();
+    let error = run(input, "arc-b580", 1).unwrap_err().to_string();
+    assert!(error.contains("million parameters"), "{error}");
+}
+
+#[test]
+fn answers_of_the_target_cost_time_and_memory() {
+    let mut input = paper();
+    input.stages[1].answers = Some(Answers {
+        tokens: 100_000_000,
+        batch: 32,
+    });
+    let plain = run(paper(), "gaudi-2", 8).unwrap();
+    let taught = run(input.clone(), "gaudi-2", 8).unwrap();
+    let answering = taught.stages[1].answer_hours;
+    assert!(answering > 0.0);
+    assert!((taught.hours - plain.hours - answering).abs() < 1e-9);
+    // 32 tokens a pass over 3.7·10⁹ parameters of 2 bytes at 2.46 TB/s, 8 devices, efficiency 0.3.
+    let target = input.target.unwrap().pass_parameters() as f64;
+    let pass = target * 2.0 / 2.46e12 / 0.3;
+    assert!((answering * 3600.0 / (1e8 / 256.0 * pass) - 1.0).abs() < 1e-9);
+
+    input.stages[0].batch = 1;
+    input.stages[1].batch = 1;
+    input.target = DecoderShape::known("llama-3.1-8b");
+    let error = run(input, "arc-b580", 1).unwrap_err().to_string();
+    assert!(error.contains("another device"), "{error}");
+}
+
+#[test]
+fn a_frozen_embedding_keeps_no_state() {
+    let input = paper();
+    let frozen = PlanInput {
+        frozen_embedding: true,
+        ..input.clone()
+    };
+    let dtype = crate::profile::Dtype::Bf16;
+    let of = |input: &PlanInput| memory_use(input, 1, 2048, dtype, Attention::Fused);
+    let embedding = 32_064.0 * 512.0;
+    assert_eq!(of(&input).state - of(&frozen).state, embedding * 14.0);
+    assert_eq!(of(&input).activations, of(&frozen).activations);
+}
+
+#[test]
+fn assumptions_are_listed() {
+    let plan = run(paper(), "gaudi-2", 8).unwrap();
+    let text = plan.assumptions.join("\n");
+    assert!(text.contains("efficiency") && text.contains("unverified"));
+    assert!(text.contains("counted as 0"), "{text}");
+}
+
+#[test]
+fn numbers_out_of_range_are_named() {
+    type Change = fn(&mut PlanInput);
+    let cases: [(Change, &str); 6] = [
+        (|input| input.stages.clear(), "stage: "),
+        (|input| input.stages[1].batch = 0, "stage[1].batch"),
+        (
+            |input| input.stages[0].budget = Budget::Tokens(0),
+            "stage[0].budget",
+        ),
+        (|input| input.sequence_length = u64::MAX, "sequence_length"),
+        (|input| input.draft.heads = 0, "draft.heads"),
+        (
+            |input| {
+                input.target = None;
+                input.stages[0].answers = Some(Answers {
+                    tokens: 1,
+                    batch: 1,
+                });
+            },
+            "stage[0].answers",
+        ),
+    ];
+    for (change, path) in cases {
+        let mut input = paper();
+        change(&mut input);
+        let error = input.validate().unwrap_err().to_string();
+        assert!(error.contains(path), "{error}");
+    }
+    let mut few = paper();
+    few.stages[0].batch = 4;
+    let error = run(few, "gaudi-2", 8).unwrap_err().to_string();
+    assert!(error.contains("8 devices"), "{error}");
+    assert!(run(paper(), "gaudi-2", 0).is_err());
+    let error = run(paper(), "arc-b580", 2).unwrap_err().to_string();
+    assert!(error.contains("interconnect"), "{error}");
+}

@@ -221,6 +221,10 @@ unsafe fn half<W: Load, const T: usize, const HALF: usize>(
 /// The same address, which the compiler cannot tell from another: it would keep the first half's
 /// loads in registers for the second half and spill the sums.
 #[inline(always)]
+#[allow(
+    clippy::pointers_in_nomem_asm_block,
+    reason = "the address is not followed"
+)]
 fn unrelated<W>(mut at: *const W) -> *const W {
     // SAFETY: no instruction.
     unsafe {

@@ -3,11 +3,11 @@
 use alloc::vec::Vec;
 use core::ops::ControlFlow;
 
-use crate::gamma::step_gamma;
+use crate::gamma::{Fixed, GammaPolicy, StepReport, step_gamma};
 use crate::sequence::Sequence;
 use crate::{
-    Draft, Emitted, GenerateError, Generation, LogitRows, SessionConfig, StopReason, Target,
-    TokenId, Vocabulary,
+    Clock, Draft, Emitted, GenerateError, Generation, LogitRows, NoClock, SessionConfig,
+    StopReason, Target, TokenId, Vocabulary,
 };
 
 /// One sequence's share of a pass.
@@ -44,13 +44,41 @@ pub trait BatchTarget {
 
 /// A sequence to generate.
 #[derive(Clone, Debug)]
-pub struct BatchRequest<'a, D> {
+pub struct BatchRequest<'a, D, P = Fixed> {
     /// Proposes tokens for this sequence.
     pub draft: D,
     /// What to continue.
     pub prompt: &'a [TokenId],
     /// Settings, with their own transform and seed.
     pub config: SessionConfig,
+    /// How many tokens to draft for this sequence.
+    pub policy: P,
+}
+
+impl<'a, D> BatchRequest<'a, D> {
+    /// A request that drafts the settings' γ in every step.
+    #[must_use]
+    pub fn new(draft: D, prompt: &'a [TokenId], config: SessionConfig) -> Self {
+        Self {
+            draft,
+            prompt,
+            policy: Fixed(config.gamma),
+            config,
+        }
+    }
+}
+
+impl<'a, D, P> BatchRequest<'a, D, P> {
+    /// Lets `policy` decide how many tokens to draft; box it where sequences differ in kind.
+    #[must_use]
+    pub fn with_policy<Q: GammaPolicy>(self, policy: Q) -> BatchRequest<'a, D, Q> {
+        BatchRequest {
+            draft: self.draft,
+            prompt: self.prompt,
+            config: self.config,
+            policy,
+        }
+    }
 }
 
 /// How each sequence of a batch ended.
@@ -61,16 +89,31 @@ pub type BatchOutcome<D, T> = Result<BatchResults<D, T>, GenerateError<D, T>>;
 
 /// Generates all `requests` with one target pass per step for those still under way.
 ///
-/// Each sequence has its own transform, random numbers and stop, and comes out as
+/// Each sequence has its own transform, random numbers, policy and stop, and comes out as
 /// [`generate`](crate::generate) would give it alone. One that ends, or whose draft or logits fail,
 /// leaves the batch while the others go on. `on_tokens` receives the index of a request with each
 /// step's tokens; [`ControlFlow::Break`] ends that sequence.
 ///
 /// # Errors
 /// When the target fails; sequences that fail by themselves have their error in the result.
-pub fn generate_batch<D: Draft, T: BatchTarget>(
-    requests: &mut [BatchRequest<'_, D>],
+pub fn generate_batch<D: Draft, T: BatchTarget, P: GammaPolicy>(
+    requests: &mut [BatchRequest<'_, D, P>],
     target: &mut T,
+    on_tokens: impl FnMut(usize, Emitted<'_>) -> ControlFlow<()>,
+) -> BatchOutcome<D::Error, T::Error> {
+    generate_batch_timed(requests, target, &mut NoClock, on_tokens)
+}
+
+/// As [`generate_batch`], timed by `clock` for policies that weigh time.
+///
+/// A policy is told its draft's seconds and an equal share of the target's pass.
+///
+/// # Errors
+/// As [`generate_batch`].
+pub fn generate_batch_timed<D: Draft, T: BatchTarget, P: GammaPolicy, C: Clock>(
+    requests: &mut [BatchRequest<'_, D, P>],
+    target: &mut T,
+    clock: &mut C,
     mut on_tokens: impl FnMut(usize, Emitted<'_>) -> ControlFlow<()>,
 ) -> BatchOutcome<D::Error, T::Error> {
     let vocabulary = target.vocabulary().size;
@@ -82,8 +125,9 @@ pub fn generate_batch<D: Draft, T: BatchTarget>(
         sequences.push(new.and_then(|sequence| emptied.map(|()| sequence)));
     }
     let mut rows: Vec<LogitRows> = Vec::new();
+    let mut drafting = alloc::vec![0.0; requests.len()];
     loop {
-        propose(requests, &mut sequences);
+        propose(requests, &mut sequences, clock, &mut drafting);
         let active = sequences.iter().enumerate().filter_map(|(slot, s)| {
             let sequence = s.as_ref().ok().filter(|s| s.stop_reason().is_none())?;
             Some(BatchItem {
@@ -98,13 +142,24 @@ pub fn generate_batch<D: Draft, T: BatchTarget>(
         }
         rows.resize_with(rows.len().max(items.len()), LogitRows::new);
         let out = rows.get_mut(..items.len()).unwrap_or_default();
+        let begin = clock.seconds();
         target.score(&items, out).map_err(GenerateError::Target)?;
+        let share = (clock.seconds() - begin) / items.len() as f64;
         let slots: Vec<usize> = items.iter().map(|item| item.slot).collect();
         for (slot, rows) in slots.into_iter().zip(&rows) {
             let Some((request, entry)) = requests.get_mut(slot).zip(sequences.get_mut(slot)) else {
                 continue;
             };
-            let judged = judge(entry, &mut request.draft, rows);
+            let judged = judge(
+                entry,
+                request,
+                rows,
+                StepReport {
+                    draft_seconds: drafting.get(slot).copied().unwrap_or(0.0),
+                    target_seconds: share,
+                    ..StepReport::default()
+                },
+            );
             if let Err(error) = judged {
                 *entry = Err(error);
             }
@@ -127,32 +182,47 @@ pub fn generate_batch<D: Draft, T: BatchTarget>(
 }
 
 /// Drafts for every sequence under way; one that fails becomes its error.
-fn propose<D: Draft, T>(
-    requests: &mut [BatchRequest<'_, D>],
+fn propose<D: Draft, T, P: GammaPolicy, C: Clock>(
+    requests: &mut [BatchRequest<'_, D, P>],
     sequences: &mut [Result<Sequence, GenerateError<D::Error, T>>],
+    clock: &mut C,
+    seconds: &mut [f64],
 ) {
-    for (request, entry) in requests.iter_mut().zip(sequences) {
+    for ((request, entry), seconds) in requests.iter_mut().zip(sequences).zip(seconds) {
         let Ok(sequence) = entry else { continue };
         if sequence.stop_reason().is_some() {
             continue;
         }
-        let gamma = step_gamma(request.config.gamma, sequence.remaining());
-        if let Err(error) = sequence.propose(&mut request.draft, gamma, None) {
+        let gamma = step_gamma(request.policy.gamma(), sequence.remaining());
+        let begin = clock.seconds();
+        let stop_below = request.policy.stop_below();
+        if let Err(error) = sequence.propose(&mut request.draft, gamma, stop_below) {
             *entry = Err(error);
         }
+        *seconds = clock.seconds() - begin;
     }
 }
 
-fn judge<D: Draft, T>(
+/// Commits what a pass gave for one sequence and tells its policy, whose report has the times.
+fn judge<D: Draft, T, P: GammaPolicy>(
     entry: &mut Result<Sequence, GenerateError<D::Error, T>>,
-    draft: &mut D,
+    request: &mut BatchRequest<'_, D, P>,
     rows: &LogitRows,
+    times: StepReport,
 ) -> Result<(), GenerateError<D::Error, T>> {
     if let Ok(sequence) = entry {
+        let prefill = sequence.metrics().target_passes == 0;
         sequence.judge(rows)?;
-        draft
+        request
+            .draft
             .truncate(sequence.kept())
             .map_err(GenerateError::Draft)?;
+        request.policy.observe(&StepReport {
+            prefill,
+            drafted: sequence.proposal().len(),
+            accepted: sequence.emitted().accepted,
+            ..times
+        });
     }
     Ok(())
 }

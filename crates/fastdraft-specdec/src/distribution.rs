@@ -27,7 +27,7 @@ pub(crate) struct Scratch {
     pub(crate) tokens: Vec<TokenId>,
     /// The largest logit of each block of the row.
     pub(crate) blocks: Vec<f32>,
-    /// Block maxima to select from.
+    /// Block maxima to select from, or block masses.
     pub(crate) maxima: Vec<f32>,
     /// Weights to select from.
     pub(crate) weights: Vec<f64>,

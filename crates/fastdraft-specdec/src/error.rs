@@ -4,7 +4,6 @@ use core::error::Error;
 use core::fmt;
 
 use crate::TokenId;
-use crate::verify::rows::RowError;
 
 /// Why numbers are not a distribution.
 #[derive(Clone, Debug, PartialEq)]
@@ -185,6 +184,40 @@ impl fmt::Display for VerifyError {
 }
 
 impl Error for VerifyError {}
+
+/// Why rows of logits could not be verified.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum RowError {
+    /// A row that was reached could not be turned into a distribution.
+    Transform(TransformError),
+    /// The proposal could not be verified.
+    Verify(VerifyError),
+}
+
+impl fmt::Display for RowError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Transform(error) => write!(f, "{error}"),
+            Self::Verify(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl Error for RowError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Transform(error) => Some(error),
+            Self::Verify(error) => Some(error),
+        }
+    }
+}
+
+impl From<VerifyError> for RowError {
+    fn from(error: VerifyError) -> Self {
+        Self::Verify(error)
+    }
+}
 
 /// Why a generation failed; `D` and `T` are the draft's and the target's errors.
 #[derive(Clone, Debug, PartialEq)]

@@ -21,12 +21,16 @@ mod math;
 mod metrics;
 #[cfg(feature = "mock")]
 pub mod mock;
+#[cfg(feature = "rand")]
+mod random;
 mod sampler;
 mod sequence;
 mod session;
 mod softmax;
 mod stop;
 mod target;
+#[cfg(feature = "text")]
+pub mod text;
 mod token;
 mod transform;
 pub mod tree;
@@ -41,11 +45,13 @@ pub use clock::{Clock, NoClock};
 pub use config::{Emitted, Generation, SessionConfig, StopReason};
 pub use distribution::Distribution;
 pub use draft::{Draft, NoDraft, Proposal};
-pub use error::{DistributionError, GenerateError, TransformError, VerifyError};
+pub use error::{DistributionError, GenerateError, RowError, TransformError, VerifyError};
 pub use generate::{generate, generate_plain};
 pub use intersection::{DraftModel, IntersectionError, TokenIntersection};
 pub use lookup::{Cascade, EitherError, PromptLookup, SuffixLookup};
 pub use metrics::Metrics;
+#[cfg(feature = "rand")]
+pub use random::RandUniform;
 pub use sampler::Sampler;
 pub use session::{Session, Step};
 pub use stop::Stop;
@@ -53,5 +59,8 @@ pub use target::{LogitRows, Target};
 pub use token::TokenId;
 pub use transform::Transform;
 pub use uniform::{SeededUniform, Uniform};
-pub use verify::{Lossy, Rule, TypicalAcceptance, Verdict, verify, verify_typical};
-pub use vocabulary::{Vocabulary, VocabularyVerdict, preflight};
+pub use verify::{Lossy, Rule, TypicalAcceptance, Verdict, Verifier, verify, verify_typical};
+pub use vocabulary::{
+    Remedy, TokenTable, TokenText, Vocabulary, VocabularyVerdict, preflight, preflight_text,
+    shared_tokens,
+};

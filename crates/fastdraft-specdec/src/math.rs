@@ -34,19 +34,33 @@ pub(crate) fn exp_nonpositive(x: f64) -> f64 {
     if x > UNDERFLOW { result } else { 0.0 }
 }
 
-/// `2^y` for `y <= 0` within 3e-7 of its value; about 0 below −125.
+/// `2^y` for `y <= 0` within 4e-7 of its value; about 0 below −125.
 ///
-/// Cephes' polynomial for e^r on |r| <= ln 2 / 2 (`expf.c`).
+/// 2^r on |r| <= ½ as 1 + r P(r), P interpolating (2^r − 1) / r at five Chebyshev nodes: 2.1e-7 off.
 #[inline(always)]
 pub(crate) fn exp2_nonpositive_f32(y: f32) -> f32 {
     let clamped = if y > -125.0 { y } else { -125.0 };
     let rounded = clamped + ROUND_F32;
-    let r = (clamped - (rounded - ROUND_F32)) * core::f32::consts::LN_2;
+    let r = clamped - (rounded - ROUND_F32);
     let r2 = r * r;
-    let p = (1.987_569_1e-4 * r + 1.398_199_9e-3) * r2 + (8.333_452e-3 * r + 4.166_579_6e-2);
-    let tail = p * r2 + (1.666_666_5e-1 * r + 5.0e-1);
-    let y = 1.0 + (r + r2 * tail);
+    let low = 6.931_471_8e-1 + r * 2.402_235e-1;
+    let high = (5.550_381e-2 + r * 9.666_368e-3) + r2 * 1.338_130_2e-3;
+    let y = 1.0 + r * (low + r2 * high);
     f32::from_bits(y.to_bits().wrapping_add(rounded.to_bits() << 23))
+}
+
+/// What [`linear_exp2`] gives for 2^y is at least `y`'s power less one in ten thousand, and at most
+/// this times it: max (1 + f) 2^(−f) = 1.06148.
+pub(crate) const LINEAR_EXCESS: f64 = 1.0616;
+/// Has a last place of 2^−15 and, moved up by eight bits, an exponent that [`LINEAR_ONE`] makes 0.
+pub(crate) const LINEAR_ZERO: f32 = 384.0;
+const LINEAR_ONE: u32 = 255 << 23;
+
+/// Roughly `2^y`, where `shifted` is `y +` [`LINEAR_ZERO`] and −60 ≤ y ≤ 0: straight lines between
+/// the powers of two, which takes a third of the instructions.
+#[inline(always)]
+pub(crate) fn linear_exp2(shifted: f32) -> f32 {
+    f32::from_bits((shifted.to_bits() << 8).wrapping_add(LINEAR_ONE))
 }
 
 /// A number at most 0.087 below `log2(x)` and never above it, for positive normal `x`.
@@ -114,11 +128,22 @@ mod tests {
         let mut y = -124.9f32;
         while y <= 0.0 {
             let (ours, theirs) = (f64::from(exp2_nonpositive_f32(y)), f64::from(y).exp2());
-            assert!((ours - theirs).abs() <= theirs * 3.0e-7, "{y}: {ours}");
+            assert!((ours - theirs).abs() <= theirs * 4.0e-7, "{y}: {ours}");
             y += 0.003_1;
         }
         assert_eq!(exp2_nonpositive_f32(0.0), 1.0);
         assert!(exp2_nonpositive_f32(f32::NEG_INFINITY) < 1e-37);
+    }
+
+    #[test]
+    fn linear_powers_stay_within_their_bounds() {
+        let mut y = -60.0f32;
+        while y <= 0.0 {
+            let ratio = f64::from(linear_exp2(y + LINEAR_ZERO)) / f64::from(y).exp2();
+            assert!((0.9999..=LINEAR_EXCESS).contains(&ratio), "{y}: {ratio}");
+            y += 0.000_71;
+        }
+        assert_eq!(linear_exp2(LINEAR_ZERO), 1.0);
     }
 
     #[test]

@@ -146,11 +146,7 @@ impl Sequence {
         if actual != expected {
             return Err(GenerateError::RowShape { expected, actual });
         }
-        let rule = if self.config.transform.is_greedy() {
-            Rule::Greedy
-        } else {
-            Rule::Rejection
-        };
+        let rule = Rule::for_transform(&self.config.transform);
         self.start = self.context.len();
         self.accepted = 0;
         self.context.extend_from_slice(self.proposal.tokens());

@@ -3,12 +3,20 @@
 use alloc::vec::Vec;
 
 use crate::distribution::Entry;
-use crate::math::{UNDERFLOW, exp_nonpositive, exp2_nonpositive_f32, log2_below};
+use crate::math::{
+    LINEAR_EXCESS, LINEAR_ZERO, UNDERFLOW, exp_nonpositive, exp2_nonpositive_f32, linear_exp2,
+    log2_below,
+};
 use crate::{TokenId, TransformError, cumulative};
 
 /// Logits are looked at in blocks of this many.
 pub(crate) const BLOCK: usize = 64;
 const LANES: usize = 8;
+const WIDE: usize = 16;
+/// Blocks are told apart by how many factors of 2 their largest weight is below the row's.
+const LEVELS: usize = 40;
+/// The share of the total that makes a block worth exact exponentials.
+const HEAVY: f32 = 1.0 / 65_536.0;
 
 /// A row of logits: of tokens 0, 1, 2, …, or of `ids`, which ascend.
 #[derive(Clone, Copy)]
@@ -31,46 +39,67 @@ impl Row<'_> {
     /// The first logit that is NaN or +∞.
     pub(crate) fn scan(&self, blocks: &mut Vec<f32>) -> Result<f32, TransformError> {
         blocks.clear();
-        let mut largest = f32::NEG_INFINITY;
-        let mut invalid = 0u32;
-        for block in self.logits.chunks(BLOCK) {
+        blocks.resize(self.logits.len().div_ceil(BLOCK), f32::NEG_INFINITY);
+        let mut largest = [f32::NEG_INFINITY; LANES];
+        let mut sums = [0.0; LANES];
+        let (whole, rest) = self.logits.as_chunks::<BLOCK>();
+        let rest = [padded(rest)];
+        for (block, top) in whole.iter().chain(&rest).zip(blocks) {
             let mut best = [f32::NEG_INFINITY; LANES];
-            let mut bad = [0u32; LANES];
-            let (chunks, rest) = block.as_chunks::<LANES>();
-            for chunk in chunks {
-                for ((best, bad), &v) in best.iter_mut().zip(&mut bad).zip(chunk) {
-                    *best = if v > *best { v } else { *best };
-                    *bad |= u32::from(is_invalid(v));
+            for chunk in block.as_chunks::<LANES>().0 {
+                for ((best, sum), &v) in best.iter_mut().zip(&mut sums).zip(chunk) {
+                    *best = larger(v, *best);
+                    *sum += v;
                 }
             }
-            for &v in rest {
-                best[0] = if v > best[0] { v } else { best[0] };
-                bad[0] |= u32::from(is_invalid(v));
+            for (largest, &best) in largest.iter_mut().zip(&best) {
+                *largest = larger(best, *largest);
             }
-            let top = best.into_iter().fold(f32::NEG_INFINITY, f32::max);
-            invalid |= bad.into_iter().fold(0, |a, b| a | b);
-            largest = largest.max(top);
-            blocks.push(top);
+            *top = largest_of(best);
         }
-        if invalid == 0 {
-            return Ok(largest);
+        // A NaN stays in its sum and +∞ leaves it or becomes NaN; only then is it worth looking again.
+        let sum: f32 = sums.into_iter().sum();
+        if sum < f32::INFINITY {
+            return Ok(largest_of(largest));
         }
-        let found = self
-            .logits
-            .iter()
-            .enumerate()
-            .find(|&(_, &v)| is_invalid(v));
-        found.map_or(Ok(largest), |(index, &value)| {
-            Err(TransformError::InvalidLogit {
+        let mut tokens = self.logits.iter().enumerate();
+        match tokens.find(|&(_, &v)| v.is_nan() || v == f32::INFINITY) {
+            None => Ok(largest_of(largest)),
+            Some((index, &value)) => Err(TransformError::InvalidLogit {
                 token: self.token(index),
                 value,
-            })
-        })
+            }),
+        }
+    }
+
+    /// The index of the first logit equal to `max`, the largest.
+    pub(crate) fn position(&self, max: f32, blocks: &[f32]) -> Option<usize> {
+        let start = blocks.iter().position(|&top| top == max)? * BLOCK;
+        let block = self.logits.get(start..)?;
+        Some(start + block.iter().position(|&v| v == max)?)
     }
 }
 
-fn is_invalid(v: f32) -> bool {
-    v.is_nan() | (v == f32::INFINITY)
+/// The larger of two numbers, `b` when `a` is none; one instruction, unlike `f32::max`.
+#[inline(always)]
+fn larger(a: f32, b: f32) -> f32 {
+    if a > b { a } else { b }
+}
+
+#[inline(always)]
+fn largest_of(lanes: [f32; LANES]) -> f32 {
+    let [a, b, c, d, e, f, g, h] = lanes;
+    let (a, b, c, d) = (larger(a, e), larger(b, f), larger(c, g), larger(d, h));
+    a.max(b).max(c.max(d))
+}
+
+/// The end of a row, filled up with logits that weigh nothing.
+fn padded(rest: &[f32]) -> [f32; BLOCK] {
+    let mut block = [f32::NEG_INFINITY; BLOCK];
+    for (to, &from) in block.iter_mut().zip(rest) {
+        *to = from;
+    }
+    block
 }
 
 /// How a logit becomes a weight: e^((v − max) / temperature).
@@ -127,61 +156,136 @@ impl Scale {
         )
     }
 
-    /// The sum of all weights within about 1e-6 of itself, in single precision.
+    /// The sum of all weights: the heaviest blocks within about 1e-6, the others within 6 %.
     ///
-    /// It only places the cut of top-p, which moves as if p had been given to one digit fewer;
-    /// the weights that are kept come from [`Scale::gather`].
-    pub(crate) fn mass(&self, logits: &[f32], blocks: &[f32]) -> f64 {
-        let scale = (self.inverse * core::f64::consts::LOG2_E).min(f64::from(f32::MAX)) as f32;
-        let mut total = 0.0;
-        for (block, &top) in logits.chunks(BLOCK).zip(blocks) {
-            if (top - self.max) * scale < -64.0 {
-                continue;
-            }
-            // A plain loop into an array becomes vector code, exponentials in a reduction do not.
+    /// It only places the cut of top-p; the weights that are kept come from [`Scale::gather`].
+    /// `masses` receives the least that each block weighs.
+    pub(crate) fn mass(&self, logits: &[f32], blocks: &[f32], masses: &mut Vec<f32>) -> Mass {
+        let scale = self.binary();
+        masses.clear();
+        masses.resize(blocks.len(), 0.0);
+        let zero = LINEAR_ZERO - self.max * scale;
+        // A last place of 2^-13 in a logit's multiple would be too rough for the straight lines.
+        if !(scale > 1e-30 && (self.max * scale).abs() < 1024.0) {
+            return self.refine(logits, -1.0, masses);
+        }
+        let least = self.max - 60.0 / scale;
+        let (whole, rest) = logits.as_chunks::<BLOCK>();
+        let rest = [padded(rest)];
+        for (block, mass) in whole.iter().chain(&rest).zip(masses.iter_mut()) {
             let mut weights = [0.0f32; BLOCK];
             for (weight, &v) in weights.iter_mut().zip(block) {
-                *weight = exp2_nonpositive_f32((v - self.max) * scale);
+                *weight = linear_exp2(larger(v, least) * scale + zero);
             }
-            let mut sums = [0.0f32; LANES];
-            for chunk in weights.as_chunks::<LANES>().0 {
-                for (sum, weight) in sums.iter_mut().zip(chunk) {
-                    *sum += weight;
-                }
-            }
-            total += cumulative::fold(sums.map(f64::from));
+            *mass = sum_of(&weights);
         }
-        total
+        let total: f32 = masses.iter().sum();
+        self.refine(logits, total * HEAVY, masses)
+    }
+
+    /// The sum of all weights, with those of blocks heavier than `heavy` within about 1e-6.
+    pub(crate) fn refine(&self, logits: &[f32], heavy: f32, masses: &mut [f32]) -> Mass {
+        let scale = self.binary();
+        let (mut known, mut rough) = (0.0, 0.0);
+        let (whole, rest) = logits.as_chunks::<BLOCK>();
+        let rest = [padded(rest)];
+        for (block, mass) in whole.iter().chain(&rest).zip(masses) {
+            if *mass > heavy {
+                let mut weights = [0.0f32; BLOCK];
+                // A plain loop into an array becomes vector code, one with a sum in it does not.
+                for (weight, &v) in weights.iter_mut().zip(block) {
+                    *weight = exp2_nonpositive_f32((v - self.max) * scale);
+                }
+                *mass = sum_of(&weights);
+                known += f64::from(*mass);
+            } else {
+                rough += f64::from(*mass);
+                *mass *= 1.0 / LINEAR_EXCESS as f32;
+            }
+        }
+        Mass {
+            least: known + rough / LINEAR_EXCESS,
+            most: known + rough * (1.0 + 1e-4),
+        }
+    }
+
+    /// An exponent below which no token is in the nucleus of mass `p`, as high as can be told from
+    /// the largest logit and the least mass of each block.
+    ///
+    /// Where all tokens of weight w or more are in n blocks of mass m, they have at least the mass
+    /// m − 64 n w; once that is p times the total, no lighter one is needed.
+    pub(crate) fn nucleus_floor(&self, p: f64, mass: Mass, blocks: &[f32], masses: &[f32]) -> f64 {
+        let scale = self.binary();
+        let mut levels = [(0.0f64, 0u32); LEVELS];
+        for (&top, &mass) in blocks.iter().zip(masses) {
+            let level = ((self.max - top) * scale) as usize;
+            if let Some((sum, count)) = levels.get_mut(level) {
+                *sum += f64::from(mass);
+                *count += 1;
+            }
+        }
+        let wanted = p * (1.0 + 1e-5) * mass.most;
+        let (mut sum, mut count, mut weight) = (0.0, 0, 1.0);
+        let size = (blocks.len() * BLOCK) as f64;
+        let mut floor = exponent_below((1.0 - p) * mass.least / size);
+        for (level_mass, blocks) in levels {
+            sum += level_mass;
+            count += blocks;
+            weight *= 0.5;
+            if sum - f64::from(count) * BLOCK as f64 * weight >= wanted {
+                floor = floor.max(exponent_below(weight));
+                break;
+            }
+        }
+        // Single precision places a block's level, and the sums, to about six digits.
+        floor - 1e-3
+    }
+
+    /// What turns a difference of logits into a power of 2.
+    fn binary(&self) -> f32 {
+        (self.inverse * core::f64::consts::LOG2_E).min(f64::from(f32::MAX)) as f32
     }
 
     /// Collects, in token order, every token whose exponent is at least `floor`, with its weight.
     ///
-    /// A few below `floor` may come along; weights of 0 do not.
-    pub(crate) fn gather(&self, row: Row<'_>, blocks: &[f32], floor: f64, out: &mut Vec<Entry>) {
+    /// A few below `floor` may come along; weights of 0 do not. `weights` is overwritten.
+    pub(crate) fn gather(
+        &self,
+        row: Row<'_>,
+        blocks: &[f32],
+        floor: f64,
+        out: &mut Vec<Entry>,
+        weights: &mut Vec<f64>,
+    ) {
         let least = self.logit_floor(floor);
         out.clear();
-        let mut start = 0;
-        for (block, &top) in row.logits.chunks(BLOCK).zip(blocks) {
-            if top >= least {
-                let mut indices = [0u8; BLOCK];
-                let mut weights = [0.0f64; BLOCK];
-                let mut count = 0;
-                for (index, &v) in (0u8..).zip(block) {
-                    // Writing always and advancing sometimes avoids a branch per token.
-                    indices[count % BLOCK] = index;
-                    weights[count % BLOCK] = f64::from(v);
-                    count += usize::from(v >= least);
-                }
-                for weight in weights.iter_mut().take(count) {
-                    *weight = self.weight(*weight);
-                }
-                let found = indices.iter().zip(&weights).take(count);
-                out.extend(found.map(|(&index, &value)| Entry {
-                    token: row.token(start + usize::from(index)),
-                    value,
-                }));
+        for ((block, &top), start) in row
+            .logits
+            .chunks(BLOCK)
+            .zip(blocks)
+            .zip((0..).step_by(BLOCK))
+        {
+            if top < least {
+                continue;
             }
-            start += block.len();
+            let mut hits = hits(block, least);
+            while hits != 0 {
+                let index = hits.trailing_zeros() as usize;
+                hits &= hits - 1;
+                out.push(Entry {
+                    token: row.token(start + index),
+                    value: f64::from(block.get(index).copied().unwrap_or(f32::NEG_INFINITY)),
+                });
+            }
+        }
+        // A list of numbers alone becomes vector code.
+        weights.clear();
+        weights.extend(out.iter().map(|e| e.value));
+        for weight in weights.iter_mut() {
+            *weight = self.weight(*weight);
+        }
+        for (entry, &weight) in out.iter_mut().zip(weights.iter()) {
+            entry.value = weight;
         }
         if floor <= UNDERFLOW {
             out.retain(|e| e.value > 0.0);
@@ -198,13 +302,41 @@ impl Scale {
     }
 }
 
-/// The exponent below which no token is in the nucleus of mass `p`, when `size` weights sum to `mass`.
-///
-/// All tokens of weight below w have at most the mass size · w; once that is (1 − p) · mass, the
-/// heavier ones reach p.
-pub(crate) fn nucleus_floor(p: f64, mass: f64, size: usize) -> f64 {
-    let weight = (1.0 - p) * mass * (1.0 - 1e-5) / size as f64;
-    exponent_below(weight)
+/// Between which numbers the sum of all weights lies.
+#[derive(Clone, Copy)]
+pub(crate) struct Mass {
+    pub(crate) least: f64,
+    pub(crate) most: f64,
+}
+
+#[inline(always)]
+fn sum_of(weights: &[f32; BLOCK]) -> f32 {
+    let mut sums = [0.0f32; LANES];
+    for chunk in weights.as_chunks::<LANES>().0 {
+        for (sum, weight) in sums.iter_mut().zip(chunk) {
+            *sum += weight;
+        }
+    }
+    let [a, b, c, d, e, f, g, h] = sums;
+    ((a + e) + (c + g)) + ((b + f) + (d + h))
+}
+
+/// A bit for each of up to 64 logits that is at least `least`, the first one lowest.
+#[inline(always)]
+fn hits(block: &[f32], least: f32) -> u64 {
+    let mut mask = 0;
+    let (chunks, rest) = block.as_chunks::<WIDE>();
+    for (chunk, shift) in chunks.iter().zip((0..).step_by(WIDE)) {
+        let mut bits = [0u16; WIDE];
+        for ((bit, &v), place) in bits.iter_mut().zip(chunk).zip(0..) {
+            *bit = if v >= least { 1 << place } else { 0 };
+        }
+        mask |= u64::from(bits.into_iter().fold(0, |a, b| a | b)) << shift;
+    }
+    for (&v, place) in rest.iter().zip(chunks.len() * WIDE..) {
+        mask |= u64::from(v >= least) << place;
+    }
+    mask
 }
 
 /// An exponent of at most the logarithm of `weight`, close to it.

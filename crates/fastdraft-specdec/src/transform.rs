@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use crate::distribution::{Distribution, Entry, Scratch};
 use crate::math::UNDERFLOW;
-use crate::softmax::{Row, Scale, exponent_below, nucleus_floor};
+use crate::softmax::{Row, Scale, exponent_below};
 use crate::{TokenId, TransformError, adjust, truncation};
 
 /// In a row of at most this many tokens top-p sums the weights in double precision.
@@ -35,7 +35,7 @@ pub struct Transform {
     pub top_k: Option<usize>,
     /// Keeps the most likely tokens up to and including the one that brings their mass to this.
     ///
-    /// Over more than 4096 tokens the total is known within 1e-6 of itself, and so is the cut.
+    /// Over more than 4096 tokens the total is known to 1e-6 or better, and so is where the cut lies.
     pub top_p: Option<f64>,
     /// Keeps tokens at least this many times as likely as the most likely one.
     pub min_p: Option<f64>,
@@ -236,7 +236,7 @@ impl Transform {
             return Err(TransformError::NoSupport);
         }
         if self.is_greedy() {
-            let index = row.logits.iter().position(|&v| v == max);
+            let index = row.position(max, blocks);
             out.set_one_hot(row.token(index.unwrap_or_default()));
             return Ok(());
         }
@@ -249,26 +249,36 @@ impl Transform {
             dense(row, scale, out);
             return Ok(());
         }
-        let mut total = None;
+        let mut mass = None;
         let floor = if let Some(k) = top_k {
             kth_block(k, blocks, maxima).map_or(UNDERFLOW, |v| scale.exponent(v) - 1e-9)
         } else if let Some(p) = top_p {
             if size > EXACT_BELOW {
-                let mass = scale.mass(row.logits, blocks);
-                total = Some(mass);
-                nucleus_floor(p, mass, size)
+                let rough = scale.mass(row.logits, blocks, maxima);
+                mass = Some(rough);
+                scale.nucleus_floor(p, rough, blocks, maxima)
             } else {
                 UNDERFLOW
             }
         } else {
             min_p.map_or(UNDERFLOW, exponent_below)
         };
-        scale.gather(row, blocks, floor, entries);
+        scale.gather(row, blocks, floor, entries, weights);
         if let Some(k) = top_k {
             truncation::top_k(entries, k, weights);
         }
         if let Some(p) = top_p {
-            truncation::top_p(entries, p, total, weights);
+            let total = mass.map(|m| m.most);
+            let mut cut = truncation::top_p(entries, p, total, weights);
+            if let Some(mass) = mass.filter(|m| m.least < m.most)
+                && truncation::top_p(entries, p, Some(mass.least), weights) != cut
+            {
+                let exact = scale.refine(row.logits, -1.0, maxima);
+                cut = truncation::top_p(entries, p, Some(exact.most), weights);
+            }
+            if let Some(cut) = cut {
+                cut.keep(entries);
+            }
         }
         if let Some(p) = min_p {
             truncation::min_p(entries, p);

@@ -11,14 +11,14 @@ const BUCKETS: usize = 1024;
 const SORT_BELOW: usize = 32;
 
 /// Keeps everything heavier than `weight` and the first `ties` entries of exactly that weight.
-#[derive(Clone, Copy)]
-struct Cut {
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) struct Cut {
     weight: f64,
     ties: usize,
 }
 
 impl Cut {
-    fn keep(mut self, entries: &mut Vec<Entry>) {
+    pub(crate) fn keep(mut self, entries: &mut Vec<Entry>) {
         entries.retain(|e| {
             if e.value == self.weight && self.ties > 0 {
                 self.ties -= 1;
@@ -41,15 +41,17 @@ pub(crate) fn top_k(entries: &mut Vec<Entry>, k: usize, weights: &mut Vec<f64>) 
     Cut { weight, ties }.keep(entries);
 }
 
-/// Keeps an entry when the mass of all heavier ones is below `p` of `total`.
+/// Which entries have heavier ones of a mass below `p` of `total`.
 ///
 /// `total` is the sum of all weights; `None` when `entries` are all of them.
-pub(crate) fn top_p(entries: &mut Vec<Entry>, p: f64, total: Option<f64>, weights: &mut Vec<f64>) {
-    if p >= 1.0 || entries.is_empty() {
-        return;
-    }
+pub(crate) fn top_p(
+    entries: &[Entry],
+    p: f64,
+    total: Option<f64>,
+    weights: &mut Vec<f64>,
+) -> Option<Cut> {
     let mut mass = [0.0f64; BUCKETS];
-    for entry in entries.iter() {
+    for entry in entries {
         if let Some(slot) = mass.get_mut(bucket(entry.value)) {
             *slot += entry.value;
         }
@@ -67,9 +69,7 @@ pub(crate) fn top_p(entries: &mut Vec<Entry>, p: f64, total: Option<f64>, weight
     weights.clear();
     let at_boundary = entries.iter().map(|e| e.value);
     weights.extend(at_boundary.filter(|&w| bucket(w) == boundary));
-    if let Some(cut) = reach(weights, wanted - above) {
-        cut.keep(entries);
-    }
+    reach(weights, wanted - above)
 }
 
 /// Keeps entries of at least `min_p` times the heaviest weight, which is 1.

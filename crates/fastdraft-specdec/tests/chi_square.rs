@@ -136,23 +136,57 @@ fn a_million_samples_follow_the_target() {
 #[test]
 fn the_rule_written_out_again_passes() {
     let tail = p_value(|t, p, q, rng| rule(t, p, q, rng, |u, p, q| u * q < p, excess));
+    println!("p-value {tail}");
     assert!(tail > 1e-3, "p-value {tail}");
+}
+
+#[test]
+fn accepting_by_the_inverse_ratio_fails() {
+    let tail = p_value(|t, p, q, rng| rule(t, p, q, rng, |u, p, q| u * p < q, excess));
+    println!("p-value {tail}");
+    assert!(tail < 1e-9, "p-value {tail}");
+}
+
+#[test]
+fn a_residual_without_the_draft_elsewhere_fails() {
+    // The rejected token alone is ruled out, instead of max(p − q, 0).
+    let tail = p_value(|t, p, q, rng| {
+        let mut index = 0;
+        let residual = std::cell::RefCell::new(&mut index);
+        rule(
+            t,
+            p,
+            q,
+            rng,
+            |u, p, q| u * q < p,
+            |p, _| {
+                let mut at = residual.borrow_mut();
+                **at += 1;
+                if **at - 1 == t { 0.0 } else { p }
+            },
+        )
+    });
+    println!("p-value {tail}");
+    assert!(tail < 1e-9, "p-value {tail}");
 }
 
 #[test]
 fn accepting_at_equality_fails() {
     let tail = p_value(|t, p, q, rng| rule(t, p, q, rng, |u, p, q| u * q <= p, excess));
+    println!("p-value {tail}");
     assert!(tail < 1e-9, "p-value {tail}");
 }
 
 #[test]
 fn accepting_by_another_distribution_fails() {
     let tail = p_value(|t, p, q, rng| rule(t, p, q, rng, |u, p, q| u * 0.8 * q < p, excess));
+    println!("p-value {tail}");
     assert!(tail < 1e-9, "p-value {tail}");
 }
 
 #[test]
 fn leaving_out_the_residual_fails() {
     let tail = p_value(|t, p, q, rng| rule(t, p, q, rng, |u, p, q| u * q < p, |p, _| p));
+    println!("p-value {tail}");
     assert!(tail < 1e-9, "p-value {tail}");
 }

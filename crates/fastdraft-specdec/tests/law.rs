@@ -23,9 +23,14 @@ impl Uniform for Script<'_> {
     }
 }
 
-fn judge(proposal: &Proposal, rows: &[Distribution], numbers: &[f64]) -> (Verdict, usize) {
+fn judge(
+    rule: Rule,
+    proposal: &Proposal,
+    rows: &[Distribution],
+    numbers: &[f64],
+) -> (Verdict, usize) {
     let mut script = Script { numbers, used: 0 };
-    let verdict = verify(Rule::Rejection, proposal, rows, &mut script).unwrap();
+    let verdict = verify(rule, proposal, rows, &mut script).unwrap();
     (verdict, script.used)
 }
 
@@ -59,13 +64,14 @@ fn pieces(kind: &impl Fn(f64) -> (usize, usize, TokenId)) -> Vec<(f64, f64)> {
 
 /// Every verdict of `verify` with its probability, found by driving its random numbers.
 fn outcomes(
+    rule: Rule,
     proposal: &Proposal,
     rows: &[Distribution],
     numbers: &mut Vec<f64>,
     weight: f64,
     found: &mut impl FnMut(Verdict, f64),
 ) {
-    let (verdict, used) = judge(proposal, rows, numbers);
+    let (verdict, used) = judge(rule, proposal, rows, numbers);
     if used <= numbers.len() {
         return found(verdict, weight);
     }
@@ -73,7 +79,7 @@ fn outcomes(
     let kind = |u: f64| {
         let mut tried = numbers.clone();
         tried.push(u);
-        let (verdict, used) = judge(proposal, rows, &tried);
+        let (verdict, used) = judge(rule, proposal, rows, &tried);
         // While more numbers follow, only whether this one accepted matters.
         if used > depth + 1 {
             (
@@ -87,12 +93,13 @@ fn outcomes(
     };
     for (u, length) in pieces(&kind) {
         numbers.push(u);
-        outcomes(proposal, rows, numbers, weight * length, found);
+        outcomes(rule, proposal, rows, numbers, weight * length, found);
         numbers.pop();
     }
 }
 
 struct Pair<'a> {
+    rule: Rule,
     target: &'a Table,
     draft: &'a Table,
     kept: &'a [TokenId],
@@ -162,6 +169,7 @@ impl Pair<'_> {
                     rows.push(self.p(&seen));
                 }
                 outcomes(
+                    self.rule,
                     proposal,
                     &rows,
                     &mut Vec::new(),
@@ -220,6 +228,17 @@ impl Pair<'_> {
 fn transforms() -> Vec<Transform> {
     let base = Transform::temperature(0.8);
     vec![
+        Transform {
+            repetition_penalty: 1.3,
+            frequency_penalty: 0.9,
+            logit_bias: vec![(2, 1.0)],
+            ..Transform::greedy()
+        },
+        Transform {
+            allowed: Some(vec![1, 0]),
+            top_p: Some(0.5),
+            ..Transform::greedy()
+        },
         Transform::default(),
         Transform::greedy(),
         Transform::temperature(0.3),
@@ -262,18 +281,26 @@ fn transforms() -> Vec<Transform> {
 fn check(size: TokenId, gamma: usize, kept: &[TokenId], seed: u64, transform: &Transform) {
     let target = Table::new(size as usize, 2, seed);
     let draft = target.clone().with_noise(seed + 1, 3.0);
-    let pair = Pair {
-        target: &target,
-        draft: &draft,
-        kept,
-        size,
-        transform,
-    };
-    let deviation = pair.deviation(&[1], gamma);
-    assert!(
-        deviation < 1e-12,
-        "V = {size}, gamma = {gamma}, kept {kept:?}, {transform:?}: off by {deviation:e}"
-    );
+    // At temperature 0 both rules are lossless, else rejection alone.
+    let rules = [Rule::Rejection, Rule::Greedy];
+    for rule in rules
+        .into_iter()
+        .take(1 + usize::from(transform.is_greedy()))
+    {
+        let pair = Pair {
+            rule,
+            target: &target,
+            draft: &draft,
+            kept,
+            size,
+            transform,
+        };
+        let deviation = pair.deviation(&[1], gamma);
+        assert!(
+            deviation < 1e-12,
+            "V = {size}, gamma = {gamma}, kept {kept:?}, {rule:?}, {transform:?}: off by {deviation:e}"
+        );
+    }
 }
 
 #[test]
@@ -308,7 +335,9 @@ fn law_equals_the_target_at_the_largest_size() {
 fn law_equals_the_target_for_trimmed_drafts() {
     for (seed, transform) in transforms().iter().enumerate() {
         for kept in [&[0][..], &[3, 1], &[1, 2, 3]] {
-            check(4, 2, kept, 40 + seed as u64, transform);
+            for gamma in 1..=3 {
+                check(4, gamma, kept, 40 + seed as u64, transform);
+            }
         }
     }
 }

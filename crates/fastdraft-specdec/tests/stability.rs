@@ -156,8 +156,8 @@ fn preflight_tells_vocabularies_apart() {
     assert_eq!(
         different,
         VocabularyVerdict::DifferentTokens {
-            target: 1,
-            draft: 2
+            shared: None,
+            rows: 8
         }
     );
     assert!(fewer.is_compatible() && more.is_compatible() && !different.is_compatible());

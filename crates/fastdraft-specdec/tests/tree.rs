@@ -4,11 +4,14 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
+use fastdraft_specdec::gamma::{Fixed, GammaPolicy, Heuristic};
 use fastdraft_specdec::mock::{MockDraft, MockTarget, Table};
-use fastdraft_specdec::tree::{ByPath, Merge, TreeDraft, TreeProposal, generate_tree, verify_tree};
+use fastdraft_specdec::tree::{
+    ByPath, Merge, TreeDraft, TreeProposal, generate_tree, generate_tree_with, verify_tree,
+};
 use fastdraft_specdec::{
-    Distribution, NoDraft, PromptLookup, Rule, Sampler, SessionConfig, Stop, SuffixLookup, TokenId,
-    Transform, TransformError, Uniform, generate_plain,
+    Distribution, NoClock, NoDraft, PromptLookup, Rule, Sampler, SessionConfig, Stop, SuffixLookup,
+    TokenId, Transform, TransformError, Uniform, generate_plain,
 };
 
 struct Script<'a> {
@@ -27,13 +30,19 @@ impl Uniform for Script<'_> {
 
 type Outcome = (Vec<TokenId>, usize);
 
-fn judge(tree: &TreeProposal, rows: &[Distribution], numbers: &[f64], filler: f64) -> Outcome {
+fn judge(
+    rule: Rule,
+    tree: &TreeProposal,
+    rows: &[Distribution],
+    numbers: &[f64],
+    filler: f64,
+) -> Outcome {
     let mut script = Script {
         numbers,
         filler,
         used: 0,
     };
-    let verdict = verify_tree(Rule::Rejection, tree, rows, &mut script).unwrap();
+    let verdict = verify_tree(rule, tree, rows, &mut script).unwrap();
     let mut tokens: Vec<TokenId> = verdict.path.iter().map(|&n| tree.tokens()[n]).collect();
     tokens.push(verdict.next);
     (tokens, script.used)
@@ -41,20 +50,21 @@ fn judge(tree: &TreeProposal, rows: &[Distribution], numbers: &[f64], filler: f6
 
 /// Every outcome with its probability: splits each random number where what follows it changes.
 fn outcomes(
+    rule: Rule,
     tree: &TreeProposal,
     rows: &[Distribution],
     numbers: &[f64],
     weight: f64,
     found: &mut impl FnMut(&[TokenId], f64),
 ) {
-    let (tokens, used) = judge(tree, rows, numbers, 0.5);
+    let (tokens, used) = judge(rule, tree, rows, numbers, 0.5);
     if used <= numbers.len() {
         return found(&tokens, weight);
     }
     let kind = |u: f64| {
         let mut tried = numbers.to_vec();
         tried.push(u);
-        [0.003, 0.41, 0.77, 0.996].map(|filler| judge(tree, rows, &tried, filler))
+        [0.003, 0.41, 0.77, 0.996].map(|filler| judge(rule, tree, rows, &tried, filler))
     };
     let last = 1.0 - f64::EPSILON / 2.0;
     let mut start = 0.0;
@@ -76,7 +86,7 @@ fn outcomes(
             }
         }
         let longer: Vec<f64> = numbers.iter().copied().chain([start]).collect();
-        outcomes(tree, rows, &longer, weight * (end - start), found);
+        outcomes(rule, tree, rows, &longer, weight * (end - start), found);
         start = end;
     }
 }
@@ -96,6 +106,9 @@ fn without(q: &Distribution, token: TokenId) -> Option<Distribution> {
 }
 
 struct Case {
+    rule: Rule,
+    /// The tokens that the draft knows.
+    kept: Vec<TokenId>,
     size: TokenId,
     target: Table,
     draft: Table,
@@ -124,7 +137,16 @@ impl Case {
             return visit(tree, weight);
         };
         let history = self.history(tree, parent);
-        let q = distribution(&self.draft, self.size, &self.transform, &history);
+        let logits = self.kept.iter().map(|&t| self.draft.logit(&history, t));
+        let logits: Vec<f32> = logits.collect();
+        let mut q = Distribution::new();
+        let applied = self
+            .transform
+            .apply_subset(&logits, &self.kept, &history, &mut q);
+        if applied == Err(TransformError::NoSupport) {
+            return self.trees(tree, open, weight, visit);
+        }
+        applied.unwrap();
         for (first, p) in q.iter() {
             let rest = without(&q, first);
             let seconds: Vec<Option<(TokenId, f64)>> = match &rest {
@@ -163,7 +185,7 @@ impl Case {
                 )
             })
             .collect();
-        outcomes(tree, &rows, &[], weight, &mut |tokens, w| {
+        outcomes(self.rule, tree, &rows, &[], weight, &mut |tokens, w| {
             *law.entry(tokens.to_vec()).or_default() += w;
         });
     }
@@ -194,6 +216,8 @@ impl Case {
 fn case(size: TokenId, depth: usize, seed: u64, transform: Transform) -> Case {
     let target = Table::new(size as usize, 2, seed);
     Case {
+        rule: Rule::Rejection,
+        kept: (0..size).collect(),
         size,
         draft: target.clone().with_noise(seed + 1, 3.0),
         target,
@@ -203,10 +227,28 @@ fn case(size: TokenId, depth: usize, seed: u64, transform: Transform) -> Case {
     }
 }
 
-#[test]
-fn law_equals_the_target_without_replacement() {
+/// Every tree of two different children per node that the draft can propose.
+fn check(case: &Case) {
+    let mut law = BTreeMap::new();
+    let open = vec![(None, 0)];
+    case.trees(&TreeProposal::new(), open, 1.0, &mut |tree, weight| {
+        case.add(tree, weight, &mut law);
+    });
+    let off = case.deviation(&law);
+    assert!(
+        off < 1e-12,
+        "V = {}, depth {}, kept {:?}, {:?}, {:?}: {off:e}",
+        case.size,
+        case.depth,
+        case.kept,
+        case.rule,
+        case.transform
+    );
+}
+
+fn transforms() -> Vec<Transform> {
     let base = Transform::temperature(0.8);
-    let transforms = [
+    vec![
         Transform::default(),
         Transform {
             top_k: Some(2),
@@ -217,33 +259,68 @@ fn law_equals_the_target_without_replacement() {
             ..base.clone()
         },
         Transform {
+            min_p: Some(0.2),
+            ..base.clone()
+        },
+        Transform {
             repetition_penalty: 1.3,
+            presence_penalty: 0.4,
             frequency_penalty: 0.2,
+            ..base.clone()
+        },
+        Transform {
+            logit_bias: vec![(1, 1.5), (0, f32::NEG_INFINITY)],
+            ..base.clone()
+        },
+        Transform {
+            allowed: Some(vec![2, 1]),
             ..base
         },
-    ];
-    for (seed, transform) in (0..).zip(&transforms) {
-        for (size, depth) in [(2, 1), (2, 2), (3, 1), (4, 1), (3, 2)] {
-            if (size, depth) == (3, 2) && seed > 0 {
-                continue;
+        Transform {
+            frequency_penalty: 0.9,
+            ..Transform::greedy()
+        },
+    ]
+}
+
+#[test]
+fn law_equals_the_target_for_every_transform_and_trimmed_draft() {
+    for (seed, transform) in (0..).zip(transforms()) {
+        for (size, depth) in [(2, 1), (2, 2), (3, 1), (4, 1)] {
+            let all: Vec<TokenId> = (0..size).collect();
+            let trimmed = [&all[..], &all[..1], &all[1..]];
+            for kept in trimmed {
+                let mut case = case(size, depth, 60 + seed, transform.clone());
+                case.kept = kept.to_vec();
+                check(&case);
+                if transform.is_greedy() {
+                    case.rule = Rule::Greedy;
+                    check(&case);
+                }
             }
-            let case = case(size, depth, 60 + seed, transform.clone());
-            let mut law = BTreeMap::new();
-            case.trees(
-                &TreeProposal::new(),
-                vec![(None, 0)],
-                1.0,
-                &mut |tree, weight| {
-                    case.add(tree, weight, &mut law);
-                },
-            );
-            let off = case.deviation(&law);
-            assert!(
-                off < 1e-12,
-                "V = {size}, depth {depth}, {transform:?}: {off:e}"
-            );
         }
     }
+}
+
+#[test]
+fn law_equals_the_target_for_two_levels_of_four_tokens() {
+    check(&case(4, 2, 60, Transform::default()));
+}
+
+#[test]
+fn law_equals_the_target_for_two_levels_and_a_nucleus() {
+    let transform = Transform {
+        top_p: Some(0.9),
+        ..Transform::temperature(1.3)
+    };
+    check(&case(4, 2, 61, transform));
+}
+
+#[test]
+fn law_equals_the_target_for_two_levels_of_a_trimmed_draft() {
+    let mut case = case(4, 2, 62, Transform::temperature(0.7));
+    case.kept = vec![0, 2, 3];
+    check(&case);
 }
 
 #[test]
@@ -341,6 +418,45 @@ fn greedy_trees_equal_plain_decoding() {
         });
         assert_eq!(got.unwrap().tokens, expected.tokens);
     }
+}
+
+/// What decides the depth of a tree changes the passes, never the greedy output.
+#[test]
+fn a_policy_sets_the_depth_of_each_tree() {
+    let table = Table::new(8, 1, 5);
+    let config = SessionConfig {
+        max_new_tokens: 60,
+        transform: Transform::greedy(),
+        ..SessionConfig::default()
+    };
+    let go = |_: fastdraft_specdec::Emitted<'_>| ControlFlow::Continue(());
+    let plain = generate_plain(&mut MockTarget::new(table.clone()), &[1], &config, go).unwrap();
+    let mut target = ByPath::new(MockTarget::new(table.clone()));
+    let mut draft = Merge::new(MockDraft::new(table), NoDraft);
+    let mut policy = Heuristic::new(2, 6);
+    let mut run = |policy: &mut dyn GammaPolicy| {
+        let mut policy = policy;
+        let got = generate_tree_with(
+            &mut draft,
+            &mut target,
+            &[1],
+            &config,
+            &mut policy,
+            &mut NoClock,
+            go,
+        );
+        got.unwrap()
+    };
+    let grown = run(&mut policy);
+    let none = run(&mut Fixed(0));
+    assert_eq!(
+        (&grown.tokens, &none.tokens),
+        (&plain.tokens, &plain.tokens)
+    );
+    assert_eq!(none.metrics.drafted, 0);
+    // A draft that is always right lets the heuristic grow: 2, 4, 6, 6, …
+    assert_eq!(grown.metrics.draft_position.len(), 6);
+    assert!(grown.metrics.target_passes < 12, "{:?}", grown.metrics);
 }
 
 #[test]

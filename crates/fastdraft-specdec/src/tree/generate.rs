@@ -5,12 +5,11 @@ use core::ops::ControlFlow;
 
 use super::verify::{TreeRows, walk};
 use super::{TreeDraft, TreeProposal, TreeTarget, TreeVerdict};
-use crate::gamma::step_gamma;
+use crate::gamma::{Fixed, GammaPolicy, StepReport, step_gamma};
 use crate::sequence::{Sequence, outside};
-use crate::verify::rows::RowError;
 use crate::{
-    Distribution, Emitted, GenerateError, Generation, LogitRows, Rule, SessionConfig, TokenId,
-    Transform,
+    Clock, Distribution, Emitted, GenerateError, Generation, LogitRows, NoClock, RowError, Rule,
+    SessionConfig, TokenId, Transform,
 };
 
 struct Scored<'a> {
@@ -45,23 +44,50 @@ pub fn generate_tree<D: TreeDraft, T: TreeTarget>(
     target: &mut T,
     prompt: &[TokenId],
     config: &SessionConfig,
+    on_tokens: impl FnMut(Emitted<'_>) -> ControlFlow<()>,
+) -> Result<Generation, GenerateError<D::Error, T::Error>> {
+    let policy = &mut Fixed(config.gamma);
+    generate_tree_with(
+        draft,
+        target,
+        prompt,
+        config,
+        policy,
+        &mut NoClock,
+        on_tokens,
+    )
+}
+
+/// As [`generate_tree`], with `policy` deciding the depth of each tree and `clock` timing the models.
+///
+/// A tree is proposed in one call, so a policy's
+/// [`stop_below`](crate::gamma::GammaPolicy::stop_below) has no effect. Depth takes the place of
+/// drafted tokens in what a policy is told, as in the metrics.
+///
+/// # Errors
+/// As [`generate_tree`].
+pub fn generate_tree_with<D: TreeDraft, T: TreeTarget, P: GammaPolicy, C: Clock>(
+    draft: &mut D,
+    target: &mut T,
+    prompt: &[TokenId],
+    config: &SessionConfig,
+    policy: &mut P,
+    clock: &mut C,
     mut on_tokens: impl FnMut(Emitted<'_>) -> ControlFlow<()>,
 ) -> Result<Generation, GenerateError<D::Error, T::Error>> {
     let vocabulary = target.vocabulary().size;
     let mut sequence = Sequence::new(prompt, config, vocabulary)?;
     draft.truncate(0).map_err(GenerateError::Draft)?;
     target.keep(0, &[]).map_err(GenerateError::Target)?;
-    let rule = if config.transform.is_greedy() {
-        Rule::Greedy
-    } else {
-        Rule::Rejection
-    };
+    let rule = Rule::for_transform(&config.transform);
     let (mut tree, mut rows) = (TreeProposal::new(), LogitRows::new());
     let (mut distribution, mut work) = (Distribution::new(), Vec::new());
     let (mut verdict, mut history) = (TreeVerdict::default(), Vec::new());
     while sequence.stop_reason().is_none() {
         let start = sequence.context().len();
-        let gamma = step_gamma(config.gamma, sequence.remaining());
+        let prefill = sequence.metrics().target_passes == 0;
+        let gamma = step_gamma(policy.gamma(), sequence.remaining());
+        let begin = clock.seconds();
         tree.clear();
         if gamma > 0 {
             let (context, mut sampler) = sequence.sampler();
@@ -70,9 +96,11 @@ pub fn generate_tree<D: TreeDraft, T: TreeTarget>(
                 .map_err(GenerateError::Draft)?;
         }
         check(&tree, gamma, vocabulary)?;
+        let drafted = clock.seconds();
         target
             .score_tree(sequence.context(), &tree, &mut rows)
             .map_err(GenerateError::Target)?;
+        let scored_at = clock.seconds();
         let expected = (tree.len() + 1, vocabulary);
         let actual = (rows.rows(), rows.vocabulary());
         if actual != expected {
@@ -96,6 +124,13 @@ pub fn generate_tree<D: TreeDraft, T: TreeTarget>(
         target.keep(start, path).map_err(GenerateError::Target)?;
         // A draft may have cached another path than the one accepted.
         draft.truncate(start).map_err(GenerateError::Draft)?;
+        policy.observe(&StepReport {
+            prefill,
+            drafted: tree.depth(),
+            accepted: kept,
+            draft_seconds: drafted - begin,
+            target_seconds: scored_at - drafted,
+        });
         if on_tokens(sequence.emitted()).is_break() {
             sequence.end(crate::StopReason::Cancelled);
         }

@@ -8,7 +8,7 @@ mod target;
 mod verify;
 
 pub use draft::TreeDraft;
-pub use generate::generate_tree;
+pub use generate::{generate_tree, generate_tree_with};
 pub use merge::Merge;
 pub use proposal::TreeProposal;
 pub use target::{ByPath, TreeTarget};

@@ -5,14 +5,16 @@ pub(crate) mod rejection;
 pub(crate) mod residual;
 pub(crate) mod rows;
 mod typical;
+mod verifier;
 
 use alloc::vec::Vec;
 
 use rows::Rows;
 
 pub use typical::{Lossy, TypicalAcceptance, verify_typical};
+pub use verifier::Verifier;
 
-use crate::{Distribution, Proposal, TokenId, Uniform, VerifyError};
+use crate::{Distribution, Proposal, TokenId, Transform, Uniform, VerifyError};
 
 /// How proposed tokens are accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,6 +28,18 @@ pub enum Rule {
     /// The output follows the target's distribution exactly (Leviathan et al., arXiv 2211.17192;
     /// Chen et al., arXiv 2302.01318).
     Rejection,
+}
+
+impl Rule {
+    /// The lossless rule for a transform: greedy at temperature 0, else rejection.
+    #[must_use]
+    pub fn for_transform(transform: &Transform) -> Self {
+        if transform.is_greedy() {
+            Self::Greedy
+        } else {
+            Self::Rejection
+        }
+    }
 }
 
 /// The outcome of one verification.

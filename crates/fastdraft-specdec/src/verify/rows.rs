@@ -1,19 +1,6 @@
 //! Target distributions, ready or made when they are reached.
 
-use crate::{Distribution, LogitRows, TokenId, Transform, TransformError, VerifyError};
-
-/// Why a row could not be used.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum RowError {
-    Transform(TransformError),
-    Verify(VerifyError),
-}
-
-impl From<VerifyError> for RowError {
-    fn from(error: VerifyError) -> Self {
-        Self::Verify(error)
-    }
-}
+use crate::{Distribution, LogitRows, RowError, TokenId, Transform, VerifyError};
 
 /// Gives the target's distribution for a row.
 pub(crate) trait Rows {

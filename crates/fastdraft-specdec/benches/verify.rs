@@ -72,8 +72,7 @@ fn step(c: &mut Criterion) {
         top_p: Some(0.95),
         ..Transform::temperature(0.6)
     };
-    let kinds: [(&str, Rows); 2] =
-        [("model-like rows", model_like), ("flat rows", flat)];
+    let kinds: [(&str, Rows); 2] = [("model-like rows", model_like), ("flat rows", flat)];
     for (kind, make) in kinds {
         let mut rng = SeededUniform::new(3);
         let rows: Vec<Vec<f32>> = (0..=GAMMA).map(|index| make(index, &mut rng)).collect();

@@ -64,13 +64,15 @@ fn draft(rows: &[Vec<f32>], noise: f32, transform: &Transform) -> Proposal {
     proposal
 }
 
+/// Makes the row of an index.
+type Rows = fn(usize, &mut SeededUniform) -> Vec<f32>;
+
 fn step(c: &mut Criterion) {
     let transform = Transform {
         top_p: Some(0.95),
         ..Transform::temperature(0.6)
     };
-    let kinds: [(&str, fn(usize, &mut SeededUniform) -> Vec<f32>); 2] =
-        [("model-like rows", model_like), ("flat rows", flat)];
+    let kinds: [(&str, Rows); 2] = [("model-like rows", model_like), ("flat rows", flat)];
     for (kind, make) in kinds {
         let mut rng = SeededUniform::new(3);
         let rows: Vec<Vec<f32>> = (0..=GAMMA).map(|index| make(index, &mut rng)).collect();

@@ -43,7 +43,7 @@ pub(crate) fn exp2_nonpositive_f32(y: f32) -> f32 {
     let rounded = clamped + ROUND_F32;
     let r = clamped - (rounded - ROUND_F32);
     let r2 = r * r;
-    let low = 6.931_471_8e-1 + r * 2.402_235e-1;
+    let low = core::f32::consts::LN_2 + r * 2.402_235e-1;
     let high = (5.550_381e-2 + r * 9.666_368e-3) + r2 * 1.338_130_2e-3;
     let y = 1.0 + r * (low + r2 * high);
     f32::from_bits(y.to_bits().wrapping_add(rounded.to_bits() << 23))

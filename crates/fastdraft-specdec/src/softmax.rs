@@ -165,8 +165,8 @@ impl Scale {
         masses.clear();
         masses.resize(blocks.len(), 0.0);
         let zero = LINEAR_ZERO - self.max * scale;
-        // A last place of 2^-13 in a logit's multiple would be too rough for the straight lines.
-        if !(scale > 1e-30 && (self.max * scale).abs() < 1024.0) {
+        // Beyond this, rounding moves the straight lines by more than their bounds allow for.
+        if !(scale > 1e-30 && (self.max * scale).abs() < 256.0) {
             return self.refine(logits, -1.0, masses);
         }
         let least = self.max - 60.0 / scale;
@@ -213,8 +213,16 @@ impl Scale {
     /// the largest logit and the least mass of each block.
     ///
     /// Where all tokens of weight w or more are in n blocks of mass m, they have at least the mass
-    /// m − 64 n w; once that is p times the total, no lighter one is needed.
-    pub(crate) fn nucleus_floor(&self, p: f64, mass: Mass, blocks: &[f32], masses: &[f32]) -> f64 {
+    /// m − 64 n w; once that is p times the total, no lighter one is needed. That takes all others
+    /// to weigh w; a `guess` above 1 takes them to weigh that much less, and has to be checked.
+    pub(crate) fn nucleus_floor(
+        &self,
+        p: f64,
+        mass: Mass,
+        blocks: &[f32],
+        masses: &[f32],
+        guess: f64,
+    ) -> f64 {
         let scale = self.binary();
         let mut levels = [(0.0f64, 0u32); LEVELS];
         for (&top, &mass) in blocks.iter().zip(masses) {
@@ -226,13 +234,14 @@ impl Scale {
         }
         let wanted = p * (1.0 + 1e-5) * mass.most;
         let (mut sum, mut count, mut weight) = (0.0, 0, 1.0);
-        let size = (blocks.len() * BLOCK) as f64;
+        let block = BLOCK as f64 / guess;
+        let size = blocks.len() as f64 * block;
         let mut floor = exponent_below((1.0 - p) * mass.least / size);
         for (level_mass, blocks) in levels {
             sum += level_mass;
             count += blocks;
             weight *= 0.5;
-            if sum - f64::from(count) * BLOCK as f64 * weight >= wanted {
+            if sum - f64::from(count) * block * weight >= wanted {
                 floor = floor.max(exponent_below(weight));
                 break;
             }

@@ -5,10 +5,12 @@ use alloc::vec::Vec;
 use crate::distribution::{Distribution, Entry, Scratch};
 use crate::math::UNDERFLOW;
 use crate::softmax::{Row, Scale, exponent_below};
-use crate::{TokenId, TransformError, adjust, truncation};
+use crate::{TokenId, TransformError, adjust, cumulative, truncation};
 
 /// In a row of at most this many tokens top-p sums the weights in double precision.
 const EXACT_BELOW: usize = 4096;
+/// How much lighter than certain the tokens below a first floor for top-p are taken to be.
+const GUESS: f64 = 16.0;
 
 /// How a row of logits becomes a probability distribution.
 ///
@@ -256,7 +258,7 @@ impl Transform {
             if size > EXACT_BELOW {
                 let rough = scale.mass(row.logits, blocks, maxima);
                 mass = Some(rough);
-                scale.nucleus_floor(p, rough, blocks, maxima)
+                scale.nucleus_floor(p, rough, blocks, maxima, GUESS)
             } else {
                 UNDERFLOW
             }
@@ -264,6 +266,12 @@ impl Transform {
             min_p.map_or(UNDERFLOW, exponent_below)
         };
         scale.gather(row, blocks, floor, entries, weights);
+        if let (Some(p), Some(mass)) = (top_p, mass)
+            && cumulative::sum(weights) < p * (1.0 + 1e-9) * mass.most
+        {
+            let floor = scale.nucleus_floor(p, mass, blocks, maxima, 1.0);
+            scale.gather(row, blocks, floor, entries, weights);
+        }
         if let Some(k) = top_k {
             truncation::top_k(entries, k, weights);
         }

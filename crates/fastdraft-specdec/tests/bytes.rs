@@ -39,23 +39,34 @@ fn bytes(seed: u64) -> Vec<u8> {
     data
 }
 
+/// Runs on bytes and tells whether they made a valid call.
+type FuzzTarget = fn(&[u8]) -> bool;
+
 fn run(first: u64, count: u64) {
-    let targets: [(&str, fn(&[u8])); 3] = [
+    let targets: [(&str, FuzzTarget); 3] = [
         ("transform", drive::transform),
         ("verification", drive::verification),
         ("generation", drive::generation),
     ];
     for (name, target) in targets {
         let begin = Instant::now();
+        let mut valid = 0;
         for seed in first..first + count {
             let data = bytes(seed);
-            if let Err(panic) = std::panic::catch_unwind(|| target(&data)) {
-                println!("{name} fails on seed {seed}: {data:?}");
-                std::panic::resume_unwind(panic);
+            match std::panic::catch_unwind(|| target(&data)) {
+                Ok(reached) => valid += u64::from(reached),
+                Err(panic) => {
+                    println!("{name} fails on seed {seed}: {data:?}");
+                    std::panic::resume_unwind(panic);
+                }
             }
         }
         let rate = count as f64 / begin.elapsed().as_secs_f64();
-        println!("{name}: {count} executions, {rate:.0}/s");
+        println!("{name}: {count} executions, {valid} of them valid calls, {rate:.0}/s");
+        assert!(
+            valid * 50 > count,
+            "{name}: only {valid} of {count} were valid calls"
+        );
     }
 }
 

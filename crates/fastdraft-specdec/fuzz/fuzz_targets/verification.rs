@@ -4,4 +4,6 @@
 #[path = "../../tests/drive/mod.rs"]
 mod drive;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| drive::verification(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    drive::verification(data);
+});

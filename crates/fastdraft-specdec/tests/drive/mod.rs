@@ -1,4 +1,6 @@
 //! Public entry points driven by arbitrary bytes: whatever they are, nothing may panic.
+//!
+//! Each tells whether the bytes made a valid call, so that a driver can see that some do.
 
 use std::ops::ControlFlow;
 
@@ -91,28 +93,51 @@ impl Bytes<'_> {
         }
     }
 
+    /// What a transform of anything gives, or one time in two a few tokens of any shares.
     fn distribution(&mut self) -> Distribution {
-        let (transform, logits) = (self.transform(), self.logits(12));
         let mut out = Distribution::new();
-        let _ = transform.apply(&logits, &[], &mut out);
-        out
+        if self.small(2) == 0 {
+            let (transform, logits) = (self.transform(), self.logits(12));
+            let _ = transform.apply(&logits, &[], &mut out);
+            return out;
+        }
+        let shares: Vec<(TokenId, f64)> = (0..12)
+            .map(|token| (token, self.small(256).saturating_sub(128) as f64))
+            .filter(|share| share.1 > 0.0)
+            .collect();
+        let total: f64 = shares.iter().map(|share| share.1).sum();
+        let (tokens, parts) = shares.into_iter().map(|(t, s)| (t, s / total)).unzip();
+        Distribution::from_parts(tokens, parts).unwrap_or_default()
+    }
+
+    /// Mostly a token of `distribution`.
+    fn token(&mut self, distribution: &Distribution) -> TokenId {
+        let any = self.small(12);
+        if self.small(8) == 0 {
+            return any as TokenId;
+        }
+        let known = distribution.tokens();
+        let token = any.checked_rem(known.len()).and_then(|i| known.get(i));
+        token.copied().unwrap_or_default()
     }
 }
 
 /// Transforms of any row: an error, or a valid distribution.
-pub fn transform(data: &[u8]) {
+pub fn transform(data: &[u8]) -> bool {
     let mut bytes = Bytes(data);
     let transform = bytes.transform();
     let history = bytes.tokens(9, 12);
     let ids = bytes.tokens(20, 40);
     let logits = bytes.logits(255);
     let mut out = Distribution::new();
+    let mut valid = false;
     for subset in [false, true] {
         let result = if subset {
             transform.apply_subset(&logits, &ids, &history, &mut out)
         } else {
             transform.apply(&logits, &history, &mut out)
         };
+        valid |= result.is_ok();
         match result {
             Ok(()) => {
                 assert!(out.validate().is_ok(), "{transform:?}");
@@ -124,25 +149,32 @@ pub fn transform(data: &[u8]) {
             Err(_) => assert!(out.is_empty()),
         }
     }
+    valid
 }
 
 /// Every verification rule over any proposal: an error, or a verdict the target allows.
-pub fn verification(data: &[u8]) {
+pub fn verification(data: &[u8]) -> bool {
     let mut bytes = Bytes(data);
     let length = bytes.small(5);
     let (mut proposal, mut tree) = (Proposal::new(), TreeProposal::new());
     for _ in 0..length {
         let q = bytes.distribution();
-        let token = bytes.small(12) as TokenId;
+        let token = bytes.token(&q);
         proposal.push(token, &q);
         let parent = bytes.small(tree.len() + 1).checked_sub(1);
         tree.push(parent, token, &q);
     }
-    let rows: Vec<_> = (0..bytes.small(7)).map(|_| bytes.distribution()).collect();
+    let count = match bytes.small(4) {
+        0 => bytes.small(7),
+        _ => length + 1,
+    };
+    let rows: Vec<_> = (0..count).map(|_| bytes.distribution()).collect();
     let mut rng = SeededUniform::new(bytes.small(256) as u64);
+    let mut valid = false;
     for rule in [Rule::Greedy, Rule::Rejection] {
         if let Ok(verdict) = verify(rule, &proposal, &rows, &mut rng) {
             assert!(verdict.accepted <= proposal.len());
+            valid |= rule == Rule::Rejection && !proposal.is_empty();
             let p = rows
                 .get(verdict.accepted)
                 .map_or(0.0, |d| d.probability(verdict.next));
@@ -161,10 +193,11 @@ pub fn verification(data: &[u8]) {
     if let Ok(verdict) = verify_typical(rule, &proposal, &rows, &mut rng) {
         assert!(verdict.accept().accepted <= proposal.len());
     }
+    valid
 }
 
 /// Whole generations with any settings, as chains and as trees.
-pub fn generation(data: &[u8]) {
+pub fn generation(data: &[u8]) -> bool {
     let mut bytes = Bytes(data);
     let config = SessionConfig {
         gamma: bytes.small(6),
@@ -184,6 +217,7 @@ pub fn generation(data: &[u8]) {
     let chain = generate(&mut draft, &mut target, &prompt, &config, go);
     let mut merged = Merge::new(draft, SuffixLookup::new(1));
     let tree = generate_tree(&mut merged, &mut ByPath::new(target), &prompt, &config, go);
+    let valid = chain.as_ref().is_ok_and(|g| g.metrics.drafted > 0);
     for tokens in [chain.map(|g| g.tokens).ok(), tree.map(|g| g.tokens).ok()] {
         let tokens = tokens.unwrap_or_default();
         assert!(tokens.len() <= config.max_new_tokens);
@@ -191,4 +225,5 @@ pub fn generation(data: &[u8]) {
             (1..tokens.len()).all(|end| !config.stop.ends(tokens.get(..end).unwrap_or_default()))
         );
     }
+    valid
 }

@@ -1,20 +1,22 @@
 //! A teacher in this process: any target that scores batches.
 
 mod ending;
+mod models;
 mod sequence;
 
 use std::cell::RefCell;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use fastdraft_specdec::batch::{BatchItem, BatchTarget, Separate};
-use fastdraft_specdec::{Draft, LogitRows, NoDraft, Target};
+use fastdraft_specdec::batch::{BatchTarget, Separate};
+use fastdraft_specdec::{Draft, NoDraft, Target};
 use rayon::prelude::*;
 
 use super::{Reply, Request, Sink, StopReason, Teacher, TeacherError};
 use crate::Tokenizer;
 use crate::hash::{Fnv, mix};
 use ending::Ending;
+use models::{Models, Round};
 use sequence::Sequence;
 
 /// Sees every token of an answer with the logits, shape `[vocabulary]`, that it was drawn from.
@@ -68,12 +70,6 @@ pub struct TargetTeacher<'a, T, D = NoDraft> {
     slots: usize,
     limit: Option<Duration>,
     models: RefCell<Models<'a, T, D>>,
-}
-
-struct Models<'a, T, D> {
-    target: T,
-    drafts: Vec<D>,
-    observer: Option<Box<Observer<'a>>>,
 }
 
 impl<T, D> std::fmt::Debug for TargetTeacher<'_, T, D> {
@@ -269,65 +265,6 @@ impl<T: BatchTarget, D: Draft> TargetTeacher<'_, T, D> {
         }
         problems
     }
-}
-
-impl<T: BatchTarget, D: Draft> Models<'_, T, D> {
-    fn forget(&mut self, slot: usize, len: usize) -> Result<(), String> {
-        if let Some(draft) = self.drafts.get_mut(slot) {
-            draft
-                .truncate(len)
-                .map_err(|error| format!("draft: {error}"))?;
-        }
-        self.target
-            .truncate(slot, len)
-            .map_err(|error| error.to_string())
-    }
-
-    /// Scores all answers together; if that fails, one by one, to find whose fault it is.
-    fn score(&mut self, round: &mut Round<'_>, problems: &mut [Option<String>]) {
-        round
-            .rows
-            .resize_with(round.rows.len().max(round.running.len()), LogitRows::new);
-        if problems.iter().all(Option::is_none) {
-            let items: Vec<BatchItem<'_>> = round.running.iter().map(item).collect();
-            if self
-                .target
-                .score(&items, &mut round.rows[..items.len()])
-                .is_ok()
-            {
-                return;
-            }
-        }
-        for (position, problem) in problems.iter_mut().enumerate() {
-            let sequence = &round.running[position];
-            if problem.is_some() {
-                continue;
-            }
-            // After a failed pass nobody knows what is cached.
-            let scored = self.target.truncate(sequence.slot, 0).and_then(|()| {
-                let rows = &mut round.rows[position..=position];
-                self.target.score(&[item(sequence)], rows)
-            });
-            *problem = scored.err().map(|error| error.to_string());
-        }
-    }
-}
-
-fn item(sequence: &Sequence) -> BatchItem<'_> {
-    BatchItem {
-        slot: sequence.slot,
-        context: &sequence.context,
-        proposal: sequence.proposal.tokens(),
-    }
-}
-
-/// Where a call stands.
-struct Round<'r> {
-    requests: &'r [Request],
-    next: usize,
-    free: Vec<usize>,
-    running: Vec<Sequence>,
-    rows: Vec<LogitRows>,
 }
 
 const fn failure(reason: String) -> TeacherError {

@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
 
-use fastdraft_hw::predict::{Latency, MeasuredLatency, speedup};
+use fastdraft_hw::predict::speedup;
 use fastdraft_model::{
     Checkpoint, DraftVocabulary,
     draft::init,
@@ -18,14 +18,16 @@ use fastdraft_model::{
     source::{SourceOptions, resolve},
 };
 use fastdraft_specdec::{
-    Draft, LogitRows, Proposal, Sampler, SeededUniform, SessionConfig, Target, Transform, generate,
-    generate_plain,
+    Distribution, Draft, LogitRows, Proposal, Sampler, SeededUniform, SessionConfig, Target,
+    Transform, generate, generate_plain,
 };
 
 const GAMMAS: [usize; 4] = [1, 2, 4, 6];
-const CONTEXT: usize = 96;
-const NEW_TOKENS: usize = 96;
-const RUNS: usize = 5;
+const CONTEXT: usize = 64;
+const NEW_TOKENS: usize = 48;
+/// Each pair is measured this often, forecast and wall clock in turn: a slow minute of the machine
+/// then slows both.
+const ROUNDS: u64 = 5;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -45,30 +47,37 @@ fn run() -> Outcome<()> {
     let target = Arc::new(CpuModel::new(&checkpoint, WeightFormat::Bf16)?);
     let prompt: Vec<u32> = (0..32).map(|i| 1000 + i * 97).collect();
 
-    let latency = target_latency(&target, &transform)?;
-    let plain = plain_seconds(&target, &prompt, &transform)?;
-    println!(
-        "plain: {:.2} ms a token; a target pass over 1, 2, 3, 5, 7 tokens: {}",
-        plain * 1e3,
-        [1, 2, 3, 5, 7]
-            .map(|tokens| format!("{:.2}", latency.seconds(tokens) * 1e3))
-            .join(", ")
-    );
     println!("draft                  γ     AR   forecast  measured  error");
     let mut errors = Vec::new();
     for (name, draft) in drafts(&checkpoint)? {
         let draft = Arc::new(CpuModel::new(&draft, WeightFormat::Bf16)?);
-        let token = draft_seconds(&draft, &transform)?;
         for gamma in GAMMAS {
-            let (rate, seconds) = speculative(&draft, &target, &prompt, gamma, &transform)?;
-            let gamma = u32::try_from(gamma)?;
-            let one = latency.seconds(1);
-            let forecast = speedup(rate, gamma, token / one, latency.seconds(gamma + 1) / one)?;
-            let measured = plain / seconds;
-            let error = forecast / measured - 1.0;
+            let mut rounds = Vec::new();
+            for seed in 0..=ROUNDS {
+                let one = target_seconds(&target, 1, &transform)?;
+                let verify = target_seconds(&target, gamma + 1, &transform)?;
+                let token = draft_seconds(&draft, &transform)?;
+                let config = config(gamma, seed, &transform);
+                let plain = plain_seconds(&target, &prompt, &config)?;
+                let (rate, seconds) = speculative(&draft, &target, &prompt, &config)?;
+                let gamma = u32::try_from(gamma)?;
+                let forecast = speedup(rate, gamma, token / one, verify / one)?;
+                rounds.push((rate, forecast, plain / seconds));
+            }
+            // The first round warms up.
+            rounds.remove(0);
+            let middle = |value: fn(&(f64, f64, f64)) -> f64| {
+                let mut values: Vec<f64> = rounds.iter().map(value).collect();
+                values.sort_by(f64::total_cmp);
+                values[values.len() / 2]
+            };
+            let error = middle(|(_, forecast, measured)| forecast / measured - 1.0);
             errors.push(error.abs());
             println!(
-                "{name:<20} {gamma:>3} {rate:>6.3} {forecast:>9.3}× {measured:>8.3}× {:>5.1}%",
+                "{name:<21} {gamma:>2} {:>6.3} {:>9.3}× {:>8.3}× {:>5.1}%",
+                middle(|round| round.0),
+                middle(|round| round.1),
+                middle(|round| round.2),
                 error * 100.0
             );
         }
@@ -112,30 +121,25 @@ fn engine(model: &Arc<CpuModel>) -> CpuEngine {
     CpuEngine::new(Arc::clone(model), CONTEXT + NEW_TOKENS + 16, 0)
 }
 
-/// A pass over 1 ..= 7 tokens at the middle of a generation, with the sampling of each of them.
-fn target_latency(model: &Arc<CpuModel>, transform: &Transform) -> Outcome<MeasuredLatency> {
+/// A pass over `tokens` tokens at the middle of a generation, with the sampling of each of them.
+fn target_seconds(model: &Arc<CpuModel>, tokens: usize, transform: &Transform) -> Outcome<f64> {
     let context: Vec<u32> = (0..u32::try_from(CONTEXT)?)
         .map(|i| 1000 + i * 97)
         .collect();
     let mut target = engine(model);
     let mut rows = LogitRows::default();
     let mut uniform = SeededUniform::new(1);
-    let mut points = Vec::new();
-    for tokens in 1..=7_usize {
-        let proposal: Vec<u32> = (1..u32::try_from(tokens)?).collect();
-        let mut pass = || -> Outcome<()> {
-            target.score(&context, &proposal, &mut rows)?;
-            let mut sampler = Sampler::new(transform, &mut uniform);
-            let mut distribution = fastdraft_specdec::Distribution::new();
-            for row in 0..tokens {
-                let logits = rows.row(row).ok_or("a row is missing")?;
-                sampler.sample(logits, &context, &mut distribution)?;
-            }
-            Ok(())
-        };
-        points.push((u32::try_from(tokens)?, median(40, &mut pass)?));
-    }
-    Ok(MeasuredLatency::new(points)?)
+    let proposal: Vec<u32> = (1..u32::try_from(tokens)?).collect();
+    median(15, &mut || {
+        target.score(&context, &proposal, &mut rows)?;
+        let mut sampler = Sampler::new(transform, &mut uniform);
+        let mut distribution = Distribution::new();
+        for row in 0..tokens {
+            let logits = rows.row(row).ok_or("a row is missing")?;
+            sampler.sample(logits, &context, &mut distribution)?;
+        }
+        Ok(())
+    })
 }
 
 /// One draft token at the middle of a generation, its sampling included.
@@ -146,7 +150,7 @@ fn draft_seconds(model: &Arc<CpuModel>, transform: &Transform) -> Outcome<f64> {
     let mut draft = engine(model);
     let mut proposal = Proposal::new();
     let mut uniform = SeededUniform::new(1);
-    median(100, &mut || {
+    median(30, &mut || {
         proposal.clear();
         let mut sampler = Sampler::new(transform, &mut uniform);
         Ok(draft.propose(&context, 1, &mut sampler, &mut proposal)?)
@@ -154,21 +158,12 @@ fn draft_seconds(model: &Arc<CpuModel>, transform: &Transform) -> Outcome<f64> {
 }
 
 /// Seconds a token without a draft, the prompt left out.
-fn plain_seconds(model: &Arc<CpuModel>, prompt: &[u32], transform: &Transform) -> Outcome<f64> {
-    let mut target = engine(model);
-    mean(&mut |seed| {
-        Target::truncate(&mut target, 0)?;
-        let config = config(1, seed, transform);
-        let mut clock = After::default();
-        let run = generate_plain(&mut target, prompt, &config, |step| {
-            clock.step(step.tokens.len())
-        })?;
-        Ok((
-            run.metrics.acceptance_rate().unwrap_or(0.0),
-            clock.seconds(),
-        ))
-    })
-    .map(|(_, seconds)| seconds)
+fn plain_seconds(model: &Arc<CpuModel>, prompt: &[u32], config: &SessionConfig) -> Outcome<f64> {
+    let mut clock = After::default();
+    generate_plain(&mut engine(model), prompt, config, |step| {
+        clock.step(step.tokens.len())
+    })?;
+    Ok(clock.seconds())
 }
 
 /// AR and seconds a token with a draft, the prompt left out.
@@ -176,23 +171,20 @@ fn speculative(
     draft: &Arc<CpuModel>,
     target: &Arc<CpuModel>,
     prompt: &[u32],
-    gamma: usize,
-    transform: &Transform,
+    config: &SessionConfig,
 ) -> Outcome<(f64, f64)> {
-    let (mut draft, mut target) = (engine(draft), engine(target));
-    mean(&mut |seed| {
-        Draft::truncate(&mut draft, 0)?;
-        Target::truncate(&mut target, 0)?;
-        let config = config(gamma, seed, transform);
-        let mut clock = After::default();
-        let run = generate(&mut draft, &mut target, prompt, &config, |step| {
-            clock.step(step.tokens.len())
-        })?;
-        Ok((
-            run.metrics.acceptance_rate().unwrap_or(0.0),
-            clock.seconds(),
-        ))
-    })
+    let mut clock = After::default();
+    let run = generate(
+        &mut engine(draft),
+        &mut engine(target),
+        prompt,
+        config,
+        |step| clock.step(step.tokens.len()),
+    )?;
+    Ok((
+        run.metrics.acceptance_rate().unwrap_or(0.0),
+        clock.seconds(),
+    ))
 }
 
 fn config(gamma: usize, seed: u64, transform: &Transform) -> SessionConfig {
@@ -230,18 +222,6 @@ impl After {
             _ => f64::NAN,
         }
     }
-}
-
-/// Mean AR and mean seconds over `RUNS` seeds.
-fn mean(run: &mut dyn FnMut(u64) -> Outcome<(f64, f64)>) -> Outcome<(f64, f64)> {
-    run(0)?;
-    let (mut rates, mut seconds) = (0.0, 0.0);
-    for seed in 1..=RUNS as u64 {
-        let (rate, time) = run(seed)?;
-        rates += rate;
-        seconds += time;
-    }
-    Ok((rates / RUNS as f64, seconds / RUNS as f64))
 }
 
 fn median(runs: usize, run: &mut dyn FnMut() -> Outcome<()>) -> Outcome<f64> {

@@ -226,9 +226,15 @@ fn from_target(
     profile: &Profile,
 ) -> Result<PlanInput, Box<dyn std::error::Error>> {
     let target = target(name)?;
-    let parameters = parameters.unwrap_or(target.parameters() / SMALLER);
-    let draft = drafts(parameters, &target, profile)?;
-    let draft = *draft.first().ok_or("no draft is that small")?;
+    let list = match parameters {
+        Some(parameters) => drafts(parameters, &target, profile)?,
+        // Where the vocabulary is large for the target, the head alone takes more than that.
+        None => (1..=SMALLER)
+            .rev()
+            .find_map(|part| drafts(target.parameters() / part, &target, profile).ok())
+            .ok_or("no draft is smaller than this target")?,
+    };
+    let draft = *list.first().ok_or("no draft is that small")?;
     let stage = |name: &str, tokens: u64, answers: Option<Answers>| StageInput {
         name: name.to_owned(),
         batch: 64,

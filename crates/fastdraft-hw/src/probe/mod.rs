@@ -48,7 +48,7 @@ pub enum Runtime {
 }
 
 impl Runtime {
-    /// Whether [`open`](crate::open()) of this build can use the runtime.
+    /// Whether `open` of this build can use the runtime.
     #[must_use]
     pub fn opens_here(self) -> bool {
         match self {

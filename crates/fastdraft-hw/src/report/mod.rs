@@ -99,7 +99,7 @@ impl Report {
     ///
     /// # Errors
     ///
-    /// As [`plan`](crate::plan::plan) and [`forecast`](crate::predict::forecast()), and
+    /// As [`plan`] and [`forecast`](crate::predict::forecast()), and
     /// [`HwError::InvalidPlan`] for a run without a target.
     pub fn new(
         input: &ValidPlan,

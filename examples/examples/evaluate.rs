@@ -18,7 +18,7 @@ struct Args {
     /// Path, or a known name.
     #[arg(long, default_value = "smollm2-135m-instruct")]
     target: String,
-    /// Draft directory or GGUF file.
+    /// Draft directory or GGUF file, or prompt-lookup or suffix-lookup, which need no model.
     #[arg(long)]
     draft: String,
     /// JSONL rows {"id", "task", "prompt"}.

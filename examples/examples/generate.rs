@@ -10,6 +10,7 @@ use std::{
 use clap::Parser;
 use fastdraft_examples::{Dtype, Outcome, draft, finish, target};
 use fastdraft_specdec::{Emitted, SessionConfig, Stop, Transform, generate, generate_plain};
+use fastdraft_train::DraftSource;
 
 /// Streams the answer to a prompt; accepted draft tokens are green on a terminal.
 #[derive(Parser)]
@@ -17,7 +18,7 @@ struct Args {
     /// Path, or a known name.
     #[arg(long, default_value = "smollm2-135m-instruct")]
     model: String,
-    /// Draft directory or GGUF file.
+    /// Draft directory or GGUF file, or prompt-lookup or suffix-lookup, which need no model.
     #[arg(long)]
     draft: Option<String>,
     /// What to say.
@@ -110,7 +111,7 @@ fn run(args: &Args) -> Outcome {
     let start = Instant::now();
     let out = match &draft_model {
         Some(draft) => generate(
-            &mut draft.engine(capacity),
+            &mut draft.draft(capacity),
             &mut engine,
             &ids,
             &session,

@@ -4,7 +4,7 @@ use std::{
     fs::File,
     io::Write,
     ops::ControlFlow,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     sync::{
         Arc,
@@ -121,6 +121,14 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn std::error::Error>> {
         let folder = args.out.join("checkpoints").join(&stage.name);
         Ok::<_, TrainError>(CheckpointFolder::new(folder, recipe.to_toml()?, KEEP))
     };
+    let folder = args.out.join("checkpoints");
+    if !args.resume && folder.exists() {
+        return Err(format!(
+            "{} is from an earlier run; go on with --resume, or give another --out",
+            folder.display()
+        )
+        .into());
+    }
     let mut resumed = None;
     if args.resume {
         for (i, config) in recipe.stage_configs().iter().enumerate() {
@@ -137,13 +145,20 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn std::error::Error>> {
         None => (0, draft(&recipe, &stages, &target)?, StageState::default()),
     };
     let mut trainer = Trainer::new(&first, &device, recipe.draft.freeze_embedding)?;
-    let mut metrics = (File::options().create(true).append(args.resume))
-        .write(true)
-        .truncate(!args.resume)
-        .open(args.out.join("metrics.jsonl"))?;
+    let mut metrics = metrics(
+        &args.out.join("metrics.jsonl"),
+        &recipe.stage_configs()[..=start],
+        state.step,
+    )?;
     let stop = Arc::new(AtomicBool::new(false));
-    let seen = Arc::clone(&stop);
-    ctrlc::set_handler(move || seen.store(true, Ordering::Relaxed))?;
+    let finishing = Arc::new(AtomicBool::new(false));
+    let (seen, last) = (Arc::clone(&stop), Arc::clone(&finishing));
+    ctrlc::set_handler(move || {
+        if last.load(Ordering::Relaxed) {
+            std::process::exit(i32::from(INTERRUPTED));
+        }
+        seen.store(true, Ordering::Relaxed);
+    })?;
     let configs = recipe.stage_configs();
     let parts = configs.iter().zip(&stages).zip(&recipe.stages);
     for ((config, rows), spec) in parts.skip(start) {
@@ -189,6 +204,8 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn std::error::Error>> {
             &target.tokenizer,
         )?;
     }
+    // What is left changes nothing on disk that a later run would need.
+    finishing.store(true, Ordering::Relaxed);
     let trained = trainer.checkpoint()?;
     save_draft(&args.out.join("draft"), &trained, &target.tokenizer)?;
     if let Some(spec) = &recipe.evaluation {
@@ -196,6 +213,28 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn std::error::Error>> {
     }
     println!("draft: {}", args.out.join("draft").display());
     Ok(ExitCode::SUCCESS)
+}
+
+/// The log of steps, without lines of steps that come again: the run had gone on after its last
+/// checkpoint. `stages` are those begun, the last one after `step` steps.
+fn metrics(path: &Path, stages: &[StageConfig], step: usize) -> std::io::Result<File> {
+    let mut kept = String::new();
+    if step > 0 || stages.len() > 1 {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        for line in text.lines() {
+            let value: serde_json::Value = serde_json::from_str(line).unwrap_or_default();
+            let stage = stages.iter().position(|s| value["stage"] == *s.name);
+            let again = stage == Some(stages.len() - 1)
+                && value["step"].as_u64().is_none_or(|done| done > step as u64);
+            if stage.is_some() && !again {
+                kept.push_str(line);
+                kept.push('\n');
+            }
+        }
+    }
+    let mut file = File::create(path)?;
+    file.write_all(kept.as_bytes())?;
+    Ok(file)
 }
 
 fn measure(

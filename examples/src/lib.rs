@@ -8,7 +8,7 @@ use fastdraft_model::{
     engine::cpu::WeightFormat,
     source::{self, SourceOptions},
 };
-use fastdraft_train::{DraftModel, TargetModel, TrainError};
+use fastdraft_train::{AnyDraft, TargetModel, TrainError};
 
 /// What an example returns: any error ends it with one line and exit code 1.
 pub type Outcome = Result<(), Box<dyn std::error::Error>>;
@@ -53,12 +53,16 @@ pub fn target(spec: &str, dtype: Dtype) -> Result<TargetModel, TrainError> {
     TargetModel::load(&resolve(spec)?, dtype.into())
 }
 
-/// Loads a draft by path and checks it against its target.
+/// Loads a draft by path and checks it against its target, or takes one of
+/// [`AnyDraft::NAMES`].
 ///
 /// # Errors
 /// [`TrainError::Vocabulary`] for another model's draft.
-pub fn draft(spec: &str, dtype: Dtype, target: &TargetModel) -> Result<DraftModel, TrainError> {
-    DraftModel::load(&resolve(spec)?, dtype.into(), target)
+pub fn draft(spec: &str, dtype: Dtype, target: &TargetModel) -> Result<AnyDraft, TrainError> {
+    if let Some(draft) = AnyDraft::by_name(spec) {
+        return Ok(draft);
+    }
+    AnyDraft::load(&resolve(spec)?, dtype.into(), target)
 }
 
 fn resolve(spec: &str) -> Result<std::path::PathBuf, ModelError> {

@@ -23,6 +23,9 @@ fn tokenizer() -> GgufTokenizer {
     let mut token_types = vec![1; tokens.len()];
     token_types[0] = 3;
     GgufTokenizer {
+        model: "gpt2".to_owned(),
+        add_space_prefix: true,
+        scores: Vec::new(),
         token_types,
         merges: vec!["a b".to_owned()],
         pre: "smollm".to_owned(),
@@ -131,6 +134,26 @@ fn the_tokenizer_travels_along() {
         ..read
     };
     assert_eq!(cut, written);
+}
+
+#[test]
+fn a_sentence_piece_tokenizer_reads_back() {
+    let (_dir, path) = file();
+    let mut written = tokenizer();
+    let count = written.tokens.len();
+    written.model = "llama".to_owned();
+    written.merges.clear();
+    written.scores = (0..count).map(|id| -(id as f32)).collect();
+    written.add_space_prefix = false;
+    save(&path, &model(), &written, GgufFormat::F32).unwrap();
+    let mut read = GgufFile::open(&path).unwrap().tokenizer().unwrap();
+    read.tokens.truncate(count);
+    read.token_types.truncate(count);
+    read.scores.truncate(count);
+    assert_eq!(read, written);
+    written.scores.pop();
+    let error = save(&path, &model(), &written, GgufFormat::F32).unwrap_err();
+    assert!(error.to_string().contains("292 scores for 293"), "{error}");
 }
 
 #[test]

@@ -182,6 +182,7 @@ fn gguf() -> Vec<u8> {
         unknown_id: None,
         add_bos: false,
         chat_template: Some("{{ messages }}".into()),
+        ..GgufTokenizer::default()
     };
     let path = scratch.path("seed.gguf");
     export::gguf::save(&path, &model(), &tokenizer, GgufFormat::Q8_0).unwrap();

@@ -8,11 +8,7 @@ use fastdraft_specdec::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    error::TrainError,
-    progress::Progress,
-    target::{DraftModel, TargetModel},
-};
+use crate::{draft::DraftSource, error::TrainError, progress::Progress, target::TargetModel};
 
 /// How prompts are decoded.
 #[derive(Debug, Clone)]
@@ -116,9 +112,9 @@ pub fn plain_speed(
 ///
 /// # Errors
 /// [`TrainError::Empty`] without prompts, [`TrainError::Decode`] when a model fails.
-pub fn evaluate(
+pub fn evaluate<S: DraftSource>(
     target: &TargetModel,
-    draft: &DraftModel,
+    draft: &S,
     prompts: &[Prompt],
     plain: &PlainSpeed,
     config: &EvaluateConfig,
@@ -130,7 +126,7 @@ pub fn evaluate(
         let ids = target.encode(&prompt.prompt, config.is_raw(&prompt.task))?;
         let capacity = ids.len() + config.max_new_tokens + config.gamma + 1;
         let (mut target_engine, mut draft_engine) =
-            (target.engine(capacity), draft.engine(capacity));
+            (target.engine(capacity), draft.draft(capacity));
         let session = config.session(target, index);
         let start = Instant::now();
         let out: Generation = generate(

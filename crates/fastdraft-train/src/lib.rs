@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 pub mod checkpoint;
+pub mod draft;
 pub mod error;
 pub mod evaluate;
 pub mod generate;
@@ -13,5 +14,6 @@ pub mod stage;
 pub mod target;
 pub mod teacher;
 
+pub use draft::{AnyDraft, DraftSource};
 pub use error::TrainError;
 pub use target::{DraftModel, TargetModel};

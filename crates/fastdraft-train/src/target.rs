@@ -4,12 +4,13 @@ use std::{path::Path, sync::Arc};
 
 use fastdraft_data::{
     chat::{ChatTemplate, Message},
-    tokenizer::{BpeVocabulary, Tokenizer},
+    tokenizer::{BpeVocabulary, SentencePieceVocabulary, Tokenizer},
 };
 use fastdraft_model::{
     Checkpoint, DecoderConfig,
     engine::cpu::{CpuEngine, CpuModel, WeightFormat},
-    export, import,
+    export::{self, hf::TokenizerFiles},
+    import,
 };
 
 use crate::error::TrainError;
@@ -98,7 +99,27 @@ fn tokenizer(path: &Path) -> Result<(Tokenizer, Option<String>), TrainError> {
         let template = chat_template(path);
         return Ok((Tokenizer::from_file(path)?, template));
     }
-    let gguf = import::gguf::GgufFile::open(path)?.tokenizer()?;
+    let file = import::gguf::GgufFile::open(path)?;
+    let gguf = file.tokenizer()?;
+    if gguf.model == "llama" {
+        let vocabulary = SentencePieceVocabulary {
+            strip_after_special: file
+                .string("general.architecture")?
+                .is_some_and(|name| name == "phi3"),
+            tokens: gguf.tokens,
+            scores: gguf.scores,
+            token_types: gguf.token_types,
+            bos_id: gguf.bos_id,
+            eos_id: gguf.eos_id,
+            unknown_id: gguf.unknown_id,
+            add_bos: gguf.add_bos,
+            add_space_prefix: gguf.add_space_prefix,
+        };
+        return Ok((
+            Tokenizer::from_sentence_piece(&vocabulary)?,
+            gguf.chat_template,
+        ));
+    }
     let vocabulary = BpeVocabulary {
         tokens: gguf.tokens,
         merges: gguf.merges,
@@ -205,24 +226,19 @@ pub fn save_draft(
     checkpoint: &Checkpoint,
     tokenizer: &Tokenizer,
 ) -> Result<(), TrainError> {
-    let io = |source| TrainError::Io {
-        path: dir.to_owned(),
-        source,
-    };
     let parent = dir
         .parent()
         .filter(|p| !p.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
+    let io = |source| TrainError::Io {
+        path: parent.to_owned(),
+        source,
+    };
     std::fs::create_dir_all(parent).map_err(io)?;
-    let staging = tempfile::Builder::new()
-        .prefix(".draft")
-        .tempdir_in(parent)
-        .map_err(io)?;
-    export::hf::save(staging.path(), checkpoint)?;
-    tokenizer.save(staging.path().join("tokenizer.json"))?;
-    if dir.exists() {
-        std::fs::remove_dir_all(dir).map_err(io)?;
-    }
-    let path = staging.keep();
-    std::fs::rename(&path, dir).map_err(io)
+    let staging = tempfile::tempdir_in(parent).map_err(io)?;
+    let path = staging.path().join("tokenizer.json");
+    tokenizer.save(&path)?;
+    let mut files = TokenizerFiles::new();
+    files.insert("tokenizer.json", std::fs::read(&path).map_err(io)?)?;
+    Ok(export::hf::save_with(dir, checkpoint, &files)?)
 }

@@ -21,6 +21,7 @@ pub(super) enum Value {
     String(String),
     Strings(Vec<String>),
     Integers(Vec<i32>),
+    Floats(Vec<f32>),
 }
 
 /// Token type of rows beyond the tokenizer's tokens.
@@ -51,6 +52,12 @@ impl Value {
                 kind(bytes, 8);
                 bytes.extend((values.len() as u64).to_le_bytes());
                 values.iter().for_each(|value| string(bytes, value));
+            }
+            Self::Floats(values) => {
+                kind(bytes, 9);
+                kind(bytes, 6);
+                bytes.extend((values.len() as u64).to_le_bytes());
+                bytes.extend(values.iter().flat_map(|value| value.to_le_bytes()));
             }
             Self::Integers(values) => {
                 kind(bytes, 9);
@@ -156,9 +163,16 @@ fn vocabulary(
     tokenizer: &GgufTokenizer,
 ) -> Result<(), ModelError> {
     let (size, count) = (config.vocabulary_size, tokenizer.tokens.len());
-    if tokenizer.merges.is_empty() {
+    let sentence_piece = tokenizer.model == "llama";
+    if sentence_piece && tokenizer.scores.len() != count {
+        return Err(invalid(format!(
+            "{} scores for {count} SentencePiece tokens",
+            tokenizer.scores.len()
+        )));
+    }
+    if !sentence_piece && tokenizer.merges.is_empty() {
         return Err(invalid(
-            "a tokenizer without merges is not byte-level BPE, the kind that is written".into(),
+            "a tokenizer with neither merges nor scores is no kind that is written".into(),
         ));
     }
     if count > size || tokenizer.token_types.len() != count {
@@ -174,11 +188,19 @@ fn vocabulary(
     let mut put = |key: &str, value: Value| {
         entries.push((format!("tokenizer.ggml.{key}"), value));
     };
-    put("model", Value::String("gpt2".to_owned()));
+    let model = if sentence_piece { "llama" } else { "gpt2" };
+    put("model", Value::String(model.to_owned()));
     put("pre", Value::String(tokenizer.pre.clone()));
     put("tokens", Value::Strings(tokens));
     put("token_type", Value::Integers(types));
-    put("merges", Value::Strings(tokenizer.merges.clone()));
+    if sentence_piece {
+        let mut scores = tokenizer.scores.clone();
+        scores.resize(size, 0.0);
+        put("scores", Value::Floats(scores));
+        put("add_space_prefix", Value::Bool(tokenizer.add_space_prefix));
+    } else {
+        put("merges", Value::Strings(tokenizer.merges.clone()));
+    }
     put("add_bos_token", Value::Bool(tokenizer.add_bos));
     let other_end = (config.eos_ids.iter().copied()).find(|&id| Some(id) != tokenizer.eos_id);
     for (key, id) in [

@@ -155,6 +155,7 @@ mod tests {
             unknown_id: None,
             add_bos: true,
             chat_template: Some("{{ x }}".into()),
+            ..GgufTokenizer::default()
         };
         let mut files = TokenizerFiles::new();
         files.describe(&tokenizer);

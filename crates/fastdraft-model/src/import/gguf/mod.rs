@@ -124,6 +124,17 @@ impl GgufFile {
             .transpose()
     }
 
+    /// A list of numbers of the metadata.
+    ///
+    /// # Errors
+    /// [`ModelError::Corrupt`] when the value is something else.
+    pub fn floats(&self, key: &str) -> Result<Option<Vec<f32>>, ModelError> {
+        let array = self.typed(key, "an array", Value::as_array)?;
+        array
+            .map(|array| array.floats(&self.path, key, &self.map))
+            .transpose()
+    }
+
     /// Every tensor, in the order of the header.
     #[must_use]
     pub fn tensors(&self) -> &[TensorInfo] {

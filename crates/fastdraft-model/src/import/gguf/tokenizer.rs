@@ -4,13 +4,17 @@ use super::{GgufFile, corrupt};
 use crate::error::ModelError;
 
 /// Vocabulary and merges of the model's tokenizer, as the file has them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct GgufTokenizer {
+    /// Kind of tokenizer: `gpt2` is byte-level BPE, `llama` is SentencePiece.
+    pub model: String,
     /// Text of each token.
     pub tokens: Vec<String>,
     /// Pairs to merge, best first, each `left right`; empty unless the tokenizer is byte-level
     /// BPE.
     pub merges: Vec<String>,
+    /// Score of each token; empty unless the tokenizer is SentencePiece.
+    pub scores: Vec<f32>,
     /// Type of each token: 1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte.
     pub token_types: Vec<u32>,
     /// Name of the rule that splits text before merging, `default` where the file has none.
@@ -23,6 +27,8 @@ pub struct GgufTokenizer {
     pub unknown_id: Option<u32>,
     /// Whether [`bos_id`](Self::bos_id) is put before every text.
     pub add_bos: bool,
+    /// Whether a text begins as if with a space; SentencePiece only.
+    pub add_space_prefix: bool,
     /// Jinja template of a conversation.
     pub chat_template: Option<String>,
 }
@@ -51,7 +57,20 @@ pub(super) fn read(file: &GgufFile) -> Result<GgufTokenizer, ModelError> {
         id("eos_token_id")?,
         id("unknown_token_id")?,
     );
+    let scores = file.floats("tokenizer.ggml.scores")?.unwrap_or_default();
+    let model = file.string("tokenizer.ggml.model")?.unwrap_or("gpt2");
+    if model == "llama" && scores.len() != tokens.len() {
+        return Err(corrupt(
+            file.path(),
+            format!("{} token scores for {} tokens", scores.len(), tokens.len()),
+        ));
+    }
     Ok(GgufTokenizer {
+        model: model.to_owned(),
+        scores,
+        add_space_prefix: file
+            .flag("tokenizer.ggml.add_space_prefix")?
+            .unwrap_or(true),
         merges: file.strings("tokenizer.ggml.merges")?.unwrap_or_default(),
         token_types,
         pre: file

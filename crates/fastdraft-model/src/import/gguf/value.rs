@@ -207,6 +207,27 @@ impl Array {
             .collect()
     }
 
+    pub(super) fn floats(
+        &self,
+        path: &Path,
+        key: &str,
+        file: &[u8],
+    ) -> Result<Vec<f32>, ModelError> {
+        if self.kind == STRING {
+            return Err(self.wrong_kind(path, key, "numbers"));
+        }
+        let mut reader = self.reader(path, file)?;
+        (0..self.len)
+            .map(|index| {
+                let value = Value::scalar(&mut reader, self.kind)?;
+                value
+                    .as_f64()
+                    .map(|value| value as f32)
+                    .ok_or_else(|| corrupt(path, format!("`{key}`[{index}] is {value:?}")))
+            })
+            .collect()
+    }
+
     fn reader<'a>(&self, path: &'a Path, file: &'a [u8]) -> Result<Reader<'a>, ModelError> {
         let bytes = file
             .get(self.range.clone())

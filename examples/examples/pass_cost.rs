@@ -1,0 +1,142 @@
+//! What a pass costs by the number of its tokens, against the bound of memory.
+
+use std::{process::ExitCode, time::Instant};
+
+use clap::Parser;
+use fastdraft_examples::{Dtype, Outcome, finish};
+use fastdraft_hw::measure::bandwidth;
+use fastdraft_model::{
+    engine::cpu::{CpuModel, Segment, Workspace},
+    import,
+    source::{self, SourceOptions},
+};
+use serde::Serialize;
+
+/// Measures passes of the CPU engine over 1 to many tokens.
+#[derive(Parser)]
+struct Args {
+    /// Path, or a known name.
+    #[arg(long, default_value = "smollm2-135m-instruct")]
+    target: String,
+    /// Tokens of a pass.
+    #[arg(long, value_delimiter = ',', default_value = "1,2,4,8,16")]
+    tokens: Vec<usize>,
+    /// Weight format.
+    #[arg(long, value_enum, default_value = "bf16")]
+    dtype: Dtype,
+    /// Tokens in the KV cache before the pass.
+    #[arg(long, default_value_t = 64)]
+    context: usize,
+    /// Passes of each size; they take turns.
+    #[arg(long, default_value_t = 40)]
+    repeats: usize,
+    /// One JSON object instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Report {
+    dtype: String,
+    weights_bytes: usize,
+    bandwidth_gb_s: f64,
+    bound_ms: f64,
+    passes: Vec<PassCost>,
+}
+
+#[derive(Serialize)]
+struct PassCost {
+    tokens: usize,
+    ms: f64,
+}
+
+fn main() -> ExitCode {
+    finish(run(&Args::parse()))
+}
+
+fn run(args: &Args) -> Outcome {
+    if args.tokens.is_empty() || args.tokens.contains(&0) || args.repeats == 0 {
+        return Err("--tokens and --repeats must be at least 1".into());
+    }
+    let path = source::resolve(&args.target, &SourceOptions::default())?;
+    let model = CpuModel::new(&import::load(&path)?, args.dtype.into())?;
+    let weights_bytes = model.bytes_per_pass();
+    let before = bandwidth()?.bytes_per_second;
+    let passes = measure(&model, args)?;
+    // Both ends of the run, because a machine's neighbours come and go.
+    let bytes_per_second = before.max(bandwidth()?.bytes_per_second);
+    let report = Report {
+        dtype: format!("{:?}", args.dtype).to_lowercase(),
+        weights_bytes,
+        bandwidth_gb_s: bytes_per_second / 1e9,
+        bound_ms: weights_bytes as f64 / bytes_per_second * 1e3,
+        passes,
+    };
+    if args.json {
+        println!("{}", serde_json::to_string(&report)?);
+        return Ok(());
+    }
+    println!(
+        "{}: {:.1} MB a pass, {:.1} GB/s, bound {:.2} ms",
+        report.dtype,
+        weights_bytes as f64 / 1e6,
+        report.bandwidth_gb_s,
+        report.bound_ms
+    );
+    println!("tokens      ms  of the bound  of the first");
+    let first = report.passes.first().map_or(1.0, |pass| pass.ms);
+    for pass in &report.passes {
+        println!(
+            "{:>6}  {:>6.2}  {:>11.2}×  {:>11.2}×",
+            pass.tokens,
+            pass.ms,
+            pass.ms / report.bound_ms,
+            pass.ms / first
+        );
+    }
+    Ok(())
+}
+
+/// Median time of each size. Sizes take turns, so that a slow spell of the machine meets them all.
+fn measure(model: &CpuModel, args: &Args) -> Result<Vec<PassCost>, Box<dyn std::error::Error>> {
+    let largest = args.tokens.iter().copied().max().unwrap_or(1);
+    let vocabulary = model.config().vocabulary_size as u32;
+    let ids: Vec<u32> = (0..largest.max(args.context) as u32)
+        .map(|i| (i * 37 + 100) % vocabulary)
+        .collect();
+    let (mut work, mut logits) = (Workspace::new(), Vec::new());
+    let mut cache = model.cache(args.context + largest);
+    if args.context > 0 {
+        let segment = Segment {
+            cache: &mut cache,
+            tokens: &ids[..args.context],
+            outputs: 1,
+        };
+        model.forward(&mut [segment], &mut work, &mut logits)?;
+    }
+    let mut times = vec![Vec::with_capacity(args.repeats); args.tokens.len()];
+    for round in 0..=args.repeats {
+        for (count, times) in args.tokens.iter().zip(&mut times) {
+            cache.truncate(args.context);
+            let start = Instant::now();
+            let segment = Segment {
+                cache: &mut cache,
+                tokens: &ids[..*count],
+                outputs: *count,
+            };
+            model.forward(&mut [segment], &mut work, &mut logits)?;
+            // The first round sizes the buffers.
+            if round > 0 {
+                times.push(start.elapsed().as_secs_f64() * 1e3);
+            }
+        }
+    }
+    let passes = args.tokens.iter().zip(times).map(|(tokens, mut times)| {
+        times.sort_by(f64::total_cmp);
+        PassCost {
+            tokens: *tokens,
+            ms: times[times.len() / 2],
+        }
+    });
+    Ok(passes.collect())
+}

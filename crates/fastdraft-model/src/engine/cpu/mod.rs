@@ -5,6 +5,8 @@
 
 mod arch;
 mod attention;
+#[cfg(feature = "specdec")]
+mod batch;
 mod cache;
 mod layer;
 mod matrix;
@@ -15,6 +17,8 @@ mod pass;
 mod specdec;
 mod workspace;
 
+#[cfg(feature = "specdec")]
+pub use batch::CpuBatch;
 pub use cache::KvCache;
 pub use matrix::WeightFormat;
 pub use model::CpuModel;

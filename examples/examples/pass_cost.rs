@@ -12,7 +12,11 @@ use fastdraft_model::{
 };
 use serde::Serialize;
 
-/// Measures passes of the CPU engine over 1 to many tokens.
+/// Largest pass that scores all its tokens.
+const PROPOSAL: usize = 16;
+
+/// Measures passes of the CPU engine: all tokens of a pass are scored up to 16, beyond that the
+/// last one, as in prefill.
 #[derive(Parser)]
 struct Args {
     /// Path, or a known name.
@@ -122,7 +126,8 @@ fn measure(model: &CpuModel, args: &Args) -> Result<Vec<PassCost>, Box<dyn std::
             let segment = Segment {
                 cache: &mut cache,
                 tokens: &ids[..*count],
-                outputs: *count,
+                // More than a proposal's worth of tokens is prefill.
+                outputs: if *count > PROPOSAL { 1 } else { *count },
             };
             model.forward(&mut [segment], &mut work, &mut logits)?;
             // The first round sizes the buffers.

@@ -91,7 +91,7 @@ pub(super) fn gamma(report: &HtmlReport) -> Option<String> {
                 colour,
             })
             .collect(),
-        dots: true,
+        whole: true,
         reference: Some(plain_speed()),
     }
     .figure()

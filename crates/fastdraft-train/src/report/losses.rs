@@ -76,8 +76,9 @@ pub fn stages_of_metrics(log: &str) -> Vec<StageSection> {
     stages
 }
 
-/// The mean of each value and its neighbours; fewer of them at both ends. Values that are not
-/// finite stay as they are and count in no mean.
+/// The mean of each value and its neighbours. Near the beginning, where a loss falls fast, both
+/// sides are cut alike; near the end only the side that is missing. Values that are not finite
+/// stay as they are and count in no mean.
 pub(super) fn smooth(values: &[f64], neighbours: usize) -> Vec<f64> {
     let (mut sums, mut counts) = (vec![0.0], vec![0usize]);
     for value in values {
@@ -90,8 +91,8 @@ pub(super) fn smooth(values: &[f64], neighbours: usize) -> Vec<f64> {
             if !value.is_finite() {
                 return *value;
             }
-            let reach = neighbours.min(i).min(values.len() - 1 - i);
-            let (from, to) = (i - reach, i + reach + 1);
+            let reach = neighbours.min(i);
+            let (from, to) = (i - reach, (i + reach + 1).min(values.len()));
             (sums[to] - sums[from]) / (counts[to] - counts[from]) as f64
         })
         .collect()
@@ -154,7 +155,7 @@ mod tests {
     fn smoothing_is_the_plain_mean_of_neighbours() {
         assert_eq!(
             smooth(&[3.0, 0.0, 6.0, 0.0, 9.0], 1),
-            [3.0, 3.0, 2.0, 5.0, 9.0]
+            [3.0, 3.0, 2.0, 5.0, 4.5]
         );
         assert_eq!(smooth(&[], 4), [] as [f64; 0]);
         let gap = smooth(&[1.0, f64::NAN, 3.0], 1);

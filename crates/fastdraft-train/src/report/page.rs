@@ -12,6 +12,19 @@ use crate::evaluate::TaskReport;
 
 const STYLE: &str = include_str!("style.css");
 
+/// On a phone each cell carries its column's name; the roles keep the table one for a screen
+/// reader when the style lays it out as blocks.
+const COLUMNS: [&str; 8] = [
+    "task",
+    "prompts",
+    "AR",
+    "τ",
+    "MBSU",
+    "plain tok/s",
+    "speculative tok/s",
+    "speed-up",
+];
+
 const TERMS: [(&str, &str); 6] = [
     (
         "AR",
@@ -101,27 +114,28 @@ impl HtmlReport {
 
     fn facts_list(&self, out: &mut String) {
         let mut facts: Vec<(&str, String)> = Vec::new();
-        let mut fact = |name, value: Option<String>| {
-            facts.extend(value.filter(|v| !v.is_empty()).map(|v| (name, v)));
-        };
-        fact("Target", Some(self.target.clone()));
-        fact(
-            "Parameters a pass, target",
-            self.target_parameters.map(size),
-        );
-        fact("Draft", Some(self.draft.clone()));
-        fact("Parameters a pass, draft", self.draft_parameters.map(size));
-        fact("γ", self.gamma.map(count));
-        fact("Temperature", self.temperature.map(temperature));
-        for (name, value) in &self.facts {
-            fact(name, Some(value.clone()));
+        let models = [
+            ("Target", &self.target, self.target_parameters),
+            ("Draft", &self.draft, self.draft_parameters),
+        ];
+        for (name, model, parameters) in models {
+            let small = parameters.map_or(String::new(), |count| {
+                format!("<small>{} parameters a pass</small>", size(count))
+            });
+            facts.push((name, escape(model) + &small));
         }
+        facts.push(("γ", self.gamma.map_or(String::new(), count)));
+        let set = self.temperature.map_or(String::new(), temperature);
+        facts.push(("Temperature", set));
+        let more = self.facts.iter();
+        facts.extend(more.map(|(name, value)| (name.as_str(), escape(value))));
+        facts.retain(|(_, value)| !value.is_empty());
         if facts.is_empty() {
             return;
         }
         out.push_str("<dl class=\"facts\">\n");
         for (name, value) in facts {
-            let (name, value) = (escape(name), escape(&value));
+            let name = escape(name);
             let _ = writeln!(out, "<div><dt>{name}</dt><dd>{value}</dd></div>");
         }
         out.push_str("</dl>\n");
@@ -179,13 +193,11 @@ fn section(out: &mut String, stage: &StageSection) {
         fixed(f64::from(t.last_loss), 3),
     );
     if !stage.tasks.is_empty() {
-        out.push_str(
-            "<div class=\"scroll\"><table>\n<thead><tr><th scope=\"col\">task</th>\
-             <th scope=\"col\">prompts</th><th scope=\"col\">AR</th><th scope=\"col\">τ</th>\
-             <th scope=\"col\">MBSU</th><th scope=\"col\">plain<br>tok/s</th>\
-             <th scope=\"col\">speculative<br>tok/s</th><th scope=\"col\">speed-up</th></tr>\
-             </thead>\n<tbody>\n",
-        );
+        out.push_str("<div class=\"scroll\"><table role=\"table\">\n<thead><tr role=\"row\">");
+        for name in COLUMNS {
+            let _ = write!(out, "<th scope=\"col\" role=\"columnheader\">{name}</th>");
+        }
+        out.push_str("</tr></thead>\n<tbody>\n");
         for task in &stage.tasks {
             row(out, task);
         }
@@ -210,5 +222,9 @@ fn row(out: &mut String, t: &TaskReport) {
         fixed(t.speculative_tokens_per_s, 1),
         speedup,
     ];
-    let _ = writeln!(out, "<tr><td>{}</td></tr>", cells.join("</td><td>"));
+    out.push_str("<tr role=\"row\">");
+    for (name, cell) in COLUMNS.iter().zip(cells) {
+        let _ = write!(out, "<td role=\"cell\" data-column=\"{name}\">{cell}</td>");
+    }
+    out.push_str("</tr>\n");
 }

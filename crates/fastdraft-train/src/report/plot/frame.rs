@@ -9,11 +9,11 @@ use crate::report::escape::escape;
 pub(super) const WIDTH: f64 = 560.0;
 const LEFT: f64 = 46.0;
 const RIGHT: f64 = 14.0;
-const TOP: f64 = 30.0;
+const TOP: f64 = 36.0;
 const INNER: f64 = 200.0;
 /// Room for tick labels, and for the label of the axis below them.
 const BOTTOM: f64 = 28.0;
-const LABEL: f64 = 22.0;
+const LABEL: f64 = 19.0;
 
 /// The area between the axes.
 pub(super) struct Frame {

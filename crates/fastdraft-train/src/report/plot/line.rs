@@ -35,8 +35,8 @@ pub struct LinePlot {
     pub y_label: String,
     /// The lines.
     pub series: Vec<LineSeries>,
-    /// A dot at every point.
-    pub dots: bool,
+    /// The points lie at whole numbers: a dot at each, and no ticks between.
+    pub whole: bool,
     /// A line to compare with.
     pub reference: Option<Reference>,
 }
@@ -52,7 +52,8 @@ impl LinePlot {
                 .flat_map(|s| s.points.iter().chain(&s.raw)))
             .filter(|(x, y)| drawable(*x) && drawable(*y))
         };
-        let x = Axis::around(points().map(|p| p.0), 6, Fit::Tight)?;
+        let fit = if self.whole { Fit::Whole } else { Fit::Tight };
+        let x = Axis::around(points().map(|p| p.0), 6, fit)?;
         let heights = points().map(|p| p.1);
         let y = Axis::around(
             heights.chain(self.reference.iter().map(|r| r.value)),
@@ -78,7 +79,7 @@ impl LinePlot {
         for series in &self.series {
             path(&mut inside, "line", series.colour, &series.points, &place);
             // A single point would leave no trace as a line.
-            if self.dots || series.points.len() == 1 {
+            if self.whole || series.points.len() == 1 {
                 dots(&mut inside, series, &place);
             }
         }
@@ -176,7 +177,7 @@ mod tests {
         ];
         let figure = plot(&points).figure().unwrap();
         assert!(
-            figure.contains("d=\"M46.0 230.0L171.0 30.0M421.0 230.0L546.0 30.0\""),
+            figure.contains("d=\"M46.0 236.0L171.0 36.0M421.0 236.0L546.0 36.0\""),
             "{figure}"
         );
         assert!(figure.contains("<title>&lt;loss&gt; &amp; more</title>"));

@@ -9,6 +9,8 @@ pub enum Fit {
     Tight,
     /// At the ticks around them.
     Round,
+    /// At the ticks around them, which are whole numbers.
+    Whole,
 }
 
 /// A linear axis.
@@ -47,9 +49,14 @@ impl Axis {
             (lo, hi)
         };
         let step = round_step((hi - lo) / count.max(1) as f64);
+        let step = if fit == Fit::Whole {
+            step.max(1.0)
+        } else {
+            step
+        };
         Some(match fit {
             Fit::Tight => Self { lo, hi, step },
-            Fit::Round => Self {
+            Fit::Round | Fit::Whole => Self {
                 lo: (lo / step + 1e-9).floor() * step,
                 hi: (hi / step - 1e-9).ceil() * step,
                 step,
@@ -76,7 +83,7 @@ impl Axis {
         let last = (self.hi / self.step + 1e-9).floor() as i64;
         let size = self.lo.abs().max(self.hi.abs());
         let (unit, suffix) = match size {
-            s if s >= 1e13 || s < 1e-4 => (0.0, ""),
+            s if !(1e-4..1e13).contains(&s) => (0.0, ""),
             s if s >= 1e9 => (1e9, "B"),
             s if s >= 1e6 => (1e6, "M"),
             s if s >= 1e4 => (1e3, "k"),
@@ -141,6 +148,7 @@ mod tests {
             labels(&[-3.0, 4.0], Fit::Round),
             ["-4", "-2", "0", "2", "4"]
         );
+        assert_eq!(labels(&[1.0, 3.0], Fit::Whole), ["1", "2", "3"]);
         assert_eq!(labels(&[0.0, 2.5e9], Fit::Tight)[1], "0.5B");
     }
 

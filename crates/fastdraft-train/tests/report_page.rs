@@ -26,6 +26,13 @@ fn task(name: &str, speedup: f64) -> TaskReport {
     }
 }
 
+fn weak(name: &str, speedup: f64) -> TaskReport {
+    TaskReport {
+        acceptance_rate: 0.2,
+        ..task(name, speedup)
+    }
+}
+
 fn stage(name: &str, losses: usize, tasks: Vec<TaskReport>) -> StageSection {
     let training = StageReport {
         stage: name.into(),
@@ -54,7 +61,7 @@ fn full() -> HtmlReport {
         draft: "out/draft".into(),
         gamma: Some(3),
         stages: vec![
-            stage("PT", 40, vec![task("code", 0.8), task("stories", 0.9)]),
+            stage("PT", 40, vec![weak("code", 0.8), weak("stories", 0.9)]),
             stage("FT", 30, vec![task("code", 1.1), task("stories", 0.95)]),
         ],
         speedup_by_gamma: vec![GammaCurve {
@@ -108,7 +115,7 @@ fn nothing_comes_from_elsewhere() {
 fn the_lead_counts_the_faster_tasks() {
     let page = full().page();
     assert!(page.contains("on 1 of 2 tasks: from 0.95× on stories to 1.10× on code."));
-    assert_eq!(page.matches("<svg").count(), 5);
+    assert_eq!(page.matches("<svg").count(), 6);
 }
 
 #[test]
@@ -133,7 +140,7 @@ fn what_is_missing_or_no_number_leaves_a_whole_page() {
             };
         }
         let page = report.page();
-        assert_eq!(page.matches("<svg").count(), 5, "{bad}");
+        assert_eq!(page.matches("<svg").count(), 6, "{bad}");
         assert!(
             !page.contains("NaN") && !page.contains("inf<"),
             "{bad}: {page}"
@@ -205,8 +212,9 @@ fn a_browser_draws_every_plot() {
     let marks: Vec<usize> = (plots.iter())
         .map(|plot| plot["marks"].as_array().unwrap().len())
         .collect();
-    // Four bars, a line with three dots, four bars, three positions of two stages, two lines.
-    assert_eq!(marks, [4, 4, 4, 6, 2], "{plots:?}");
+    // Bars of two tasks and stages, a line with three dots, bars again, three positions of two
+    // stages, two losses, two tasks with a line and two dots.
+    assert_eq!(marks, [4, 4, 4, 6, 2, 6], "{plots:?}");
     for plot in &plots {
         let number = |v: &serde_json::Value, i: usize| v[i].as_f64().unwrap();
         let frame = &plot["frame"];

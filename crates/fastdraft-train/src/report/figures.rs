@@ -54,6 +54,40 @@ pub(super) fn loss(report: &HtmlReport) -> Option<String> {
     .figure()
 }
 
+/// Acceptance rate of every task against the tokens trained on; `None` below two measurements.
+pub(super) fn acceptance_over_tokens(report: &HtmlReport) -> Option<String> {
+    let measured = report.stages.iter().filter(|s| !s.tasks.is_empty());
+    if measured.count() < 2 {
+        return None;
+    }
+    let mut series: Vec<LineSeries> = Vec::new();
+    let mut tokens = 0.0;
+    for stage in &report.stages {
+        tokens += stage.training.tokens as f64;
+        for task in &stage.tasks {
+            let point = (tokens, task.acceptance_rate);
+            match series.iter_mut().find(|s| s.name == task.task) {
+                Some(known) => known.points.push(point),
+                None => series.push(LineSeries {
+                    name: task.task.clone(),
+                    points: vec![point],
+                    raw: Vec::new(),
+                    colour: series.len(),
+                }),
+            }
+        }
+    }
+    LinePlot {
+        title: "Acceptance rate over tokens, after each stage".into(),
+        x_label: "tokens".into(),
+        y_label: "AR".into(),
+        series,
+        whole: true,
+        reference: None,
+    }
+    .figure()
+}
+
 /// Share of draft tokens accepted at each position, over all tasks.
 pub(super) fn positions(report: &HtmlReport) -> Option<String> {
     let stages = report.stages.iter().enumerate();

@@ -12,6 +12,9 @@ use crate::evaluate::TaskReport;
 
 const STYLE: &str = include_str!("style.css");
 
+const LOSS_NOTE: &str = "<p class=\"soft\">Thin: every step. Thick: mean of neighbouring steps. \
+     Stages that minimise different losses cannot be compared.</p>\n";
+
 /// On a phone each cell carries its column's name; the roles keep the table one for a screen
 /// reader when the style lays it out as blocks.
 const COLUMNS: [&str; 8] = [
@@ -59,11 +62,10 @@ impl HtmlReport {
     /// The page: HTML with inline style and SVG plots.
     #[must_use]
     pub fn page(&self) -> String {
-        let target = if self.target.is_empty() {
-            "a target"
-        } else {
-            &self.target
-        };
+        // A path or a repository is in full below.
+        let target = (self.target.rsplit(['/', '\\']))
+            .find(|part| !part.is_empty())
+            .unwrap_or("a target");
         let title = escape(&format!("A draft for {target}"));
         let mut out = format!(
             "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
@@ -90,13 +92,11 @@ impl HtmlReport {
         if !results.is_empty() {
             let _ = write!(out, "<section>\n<h2>Measured</h2>\n{results}</section>\n");
         }
-        if let Some(loss) = figures::loss(self) {
-            let _ = write!(
-                out,
-                "<section>\n<h2>Training</h2>\n{loss}<p class=\"soft\">Thin: every step. \
-                 Thick: mean of neighbouring steps. Stages that minimise different losses \
-                 cannot be compared.</p>\n</section>\n"
-            );
+        let loss = figures::loss(self).map(|figure| figure + LOSS_NOTE);
+        let training = [loss, figures::acceptance_over_tokens(self)];
+        let training: String = training.into_iter().flatten().collect();
+        if !training.is_empty() {
+            let _ = write!(out, "<section>\n<h2>Training</h2>\n{training}</section>\n");
         }
         for stage in &self.stages {
             section(&mut out, stage);

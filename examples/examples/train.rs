@@ -17,17 +17,17 @@ use fastdraft_data::{
     PackedTokens, Packer, frequency,
     source::{documents, read_prompts},
 };
-use fastdraft_examples::{Dtype, Outcome, finish, target, writable};
+use fastdraft_examples::{Dtype, finish, target, writable};
 use fastdraft_hw::{DeviceSpec, open};
 use fastdraft_model::{Checkpoint, DecoderConfig, DraftVocabulary, draft::init};
 use fastdraft_train::{
     DraftModel, TargetModel, TrainError,
     checkpoint::CheckpointFolder,
-    evaluate::{EvaluateConfig, evaluate, plain_speed},
+    evaluate::{EvaluateConfig, TaskReport, evaluate, plain_speed},
     generate::{GenerateConfig, Question, generate_answers},
     progress::Progress,
     recipe::{AnswersSource, EvaluationSpec, Recipe, SourceSpec, ValidRecipe},
-    report,
+    report::{self, HtmlReport},
     stage::{Source, StageConfig, StageState, Step, Trainer},
     target::save_draft,
     teacher::{SparseDistributions, TaughtRows},
@@ -208,10 +208,15 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn std::error::Error>> {
     finishing.store(true, Ordering::Relaxed);
     let trained = trainer.checkpoint()?;
     save_draft(&args.out.join("draft"), &trained, &target.tokenizer)?;
-    if let Some(spec) = &recipe.evaluation {
-        measure(args, &recipe, spec, &trained, &target)?;
-    }
+    let tasks = match &recipe.evaluation {
+        Some(spec) => measure(args, &recipe, spec, &trained, &target)?,
+        None => Vec::new(),
+    };
+    let page = page(args, &recipe, &trained, &target, tasks);
+    let path = args.out.join("report.html");
+    report::write_html(&path, &page)?;
     println!("draft: {}", args.out.join("draft").display());
+    println!("report: {}", path.display());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -243,7 +248,7 @@ fn measure(
     spec: &EvaluationSpec,
     trained: &Checkpoint,
     target: &TargetModel,
-) -> Outcome {
+) -> Result<Vec<TaskReport>, Box<dyn std::error::Error>> {
     let mut prompts = Vec::new();
     for path in &spec.prompts {
         let all = read_prompts(path)?;
@@ -271,7 +276,33 @@ fn measure(
     progress.finish("done");
     print!("{}", report::table(&tasks));
     report::write_json(&args.out.join("report.json"), &tasks)?;
-    Ok(())
+    Ok(tasks)
+}
+
+/// The log has the stages of earlier runs too, which this run has not seen.
+fn page(
+    args: &Args,
+    recipe: &ValidRecipe,
+    trained: &Checkpoint,
+    target: &TargetModel,
+    tasks: Vec<TaskReport>,
+) -> HtmlReport {
+    let log = std::fs::read_to_string(args.out.join("metrics.jsonl")).unwrap_or_default();
+    let mut stages = report::stages_of_metrics(&log);
+    if let Some(last) = stages.last_mut() {
+        last.tasks = tasks;
+    }
+    let evaluation = recipe.evaluation.as_ref();
+    HtmlReport {
+        target: recipe.target.clone(),
+        draft: args.out.join("draft").display().to_string(),
+        target_parameters: Some(target.config().pass_parameters()),
+        draft_parameters: Some(trained.config.pass_parameters()),
+        gamma: evaluation.map(|spec| spec.gamma),
+        temperature: evaluation.map(|spec| spec.temperature),
+        stages,
+        ..HtmlReport::default()
+    }
 }
 
 fn draft(

@@ -80,6 +80,9 @@ pub struct TaskReport {
     pub speculative_tokens_per_s: f64,
     /// Speculative over plain, wall clock.
     pub speedup: f64,
+    /// For each position in a block, how often a token was drafted and how often accepted there.
+    #[serde(default)]
+    pub draft_position: Vec<(u64, u64)>,
 }
 
 /// Decodes every prompt without a draft.
@@ -166,6 +169,7 @@ pub fn evaluate<S: DraftSource>(
                 plain_tokens_per_s,
                 speculative_tokens_per_s,
                 speedup: speculative_tokens_per_s / plain_tokens_per_s.max(1e-9),
+                draft_position: metrics.draft_position,
             }
         })
         .collect())

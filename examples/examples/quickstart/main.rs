@@ -2,10 +2,11 @@
 
 mod data;
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{ops::ControlFlow, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Parser;
 use data::Data;
+use fastdraft_data::PackedTokens;
 use fastdraft_examples::{Dtype, Outcome, duration, finish, target, writable};
 use fastdraft_hw::{DeviceSpec, open};
 use fastdraft_model::{DraftVocabulary, draft::init, engine::cpu::WeightFormat};
@@ -15,8 +16,8 @@ use fastdraft_train::{
     generate::{GenerateConfig, generate_answers},
     optim::schedule::Schedule,
     progress::Progress,
-    report,
-    stage::{Budget, StageConfig, StageReport, Trainer},
+    report::{self, HtmlReport, LossPoint, StageSection},
+    stage::{Budget, StageConfig, StageReport, StageState, Step, Trainer},
     target::save_draft,
 };
 use serde::Serialize;
@@ -70,6 +71,56 @@ struct Report {
 struct StageResult {
     training: StageReport,
     tasks: Vec<TaskReport>,
+    #[serde(skip)]
+    losses: Vec<LossPoint>,
+}
+
+impl Report {
+    fn page(&self) -> HtmlReport {
+        HtmlReport {
+            target: self.target.clone(),
+            draft: self.draft.display().to_string(),
+            target_parameters: Some(self.target_parameters_per_pass),
+            draft_parameters: Some(self.draft_parameters_per_pass),
+            gamma: Some(self.gamma),
+            temperature: Some(self.temperature),
+            facts: vec![(
+                "Answers of the target".into(),
+                format!("{} ({} tokens)", self.answers, self.answer_tokens),
+            )],
+            stages: (self.stages.iter())
+                .map(|stage| StageSection {
+                    training: stage.training.clone(),
+                    losses: stage.losses.clone(),
+                    tasks: stage.tasks.clone(),
+                })
+                .collect(),
+            ..HtmlReport::default()
+        }
+    }
+}
+
+/// What a stage did, and the loss of each of its steps.
+type Trained = (StageReport, Vec<LossPoint>);
+
+fn train(
+    trainer: &mut Trainer,
+    config: &StageConfig,
+    sources: &[(&PackedTokens, u32)],
+    progress: &mut Progress,
+) -> Result<Trained, TrainError> {
+    let mut losses = Vec::new();
+    let mut observe = |step: &Step<'_>| {
+        if let Some(loss) = step.loss {
+            let tokens = step.state.tokens;
+            losses.push(LossPoint { tokens, loss });
+            let rate = tokens as f64 / step.state.seconds.max(1e-9);
+            progress.set(step.done, &format!("loss {loss:.3}  {rate:.0} tok/s"));
+        }
+        Ok(ControlFlow::Continue(()))
+    };
+    let state = trainer.run_from(config, sources, StageState::default(), &mut observe)?;
+    Ok((state.report(&config.name)?, losses))
 }
 
 struct Measure<'a> {
@@ -81,7 +132,11 @@ struct Measure<'a> {
 }
 
 impl Measure<'_> {
-    fn stage(&self, trainer: &Trainer, training: StageReport) -> Result<StageResult, TrainError> {
+    fn stage(
+        &self,
+        trainer: &Trainer,
+        (training, losses): Trained,
+    ) -> Result<StageResult, TrainError> {
         let checkpoint = trainer.checkpoint()?;
         let draft = DraftModel::from_checkpoint(&checkpoint, self.format, self.target)?;
         let mut progress = Progress::start(&format!("evaluate {}", training.stage));
@@ -102,7 +157,11 @@ impl Measure<'_> {
             training.last_loss,
             report::table(&tasks)
         );
-        Ok(StageResult { training, tasks })
+        Ok(StageResult {
+            training,
+            tasks,
+            losses,
+        })
     }
 }
 
@@ -169,18 +228,20 @@ fn run(args: &Args) -> Outcome {
     let mut stages = Vec::new();
 
     let mut progress = Progress::start("PT  text");
-    let done = trainer.run(
+    let done = train(
+        &mut trainer,
         &stage("PT", share(0), 1e-3, 1),
         &[(&data.text, 1)],
         &mut progress,
     )?;
-    progress.finish(&format!("loss {:.3}", done.last_loss));
+    progress.finish(&format!("loss {:.3}", done.0.last_loss));
     stages.push(measure.stage(&trainer, done)?);
 
     let mut progress = Progress::start("CP  code + text");
     let mixture = [(&data.code, 2), (&data.text, 1)];
-    let done = trainer.run(&stage("CP", share(1), 1e-3, 2), &mixture, &mut progress)?;
-    progress.finish(&format!("loss {:.3}", done.last_loss));
+    let continued = stage("CP", share(1), 1e-3, 2);
+    let done = train(&mut trainer, &continued, &mixture, &mut progress)?;
+    progress.finish(&format!("loss {:.3}", done.0.last_loss));
     stages.push(measure.stage(&trainer, done)?);
 
     let mut progress = Progress::start("answers of the target");
@@ -207,8 +268,8 @@ fn run(args: &Args) -> Outcome {
     let aligned = data::pack_answers(&answers, SEQUENCE, &target)?;
     let mut progress = Progress::start("FT  answers");
     let align = stage("FT", share(3), 5e-4, 3);
-    let done = trainer.run(&align, &[(&aligned, 1)], &mut progress)?;
-    progress.finish(&format!("loss {:.3}", done.last_loss));
+    let done = train(&mut trainer, &align, &[(&aligned, 1)], &mut progress)?;
+    progress.finish(&format!("loss {:.3}", done.0.last_loss));
     stages.push(measure.stage(&trainer, done)?);
 
     let checkpoint = trainer.checkpoint()?;
@@ -227,11 +288,9 @@ fn run(args: &Args) -> Outcome {
         stages,
     };
     report::write_json(&args.out.join("report.json"), &report)?;
-    println!(
-        "draft: {}\nreport: {}",
-        draft.display(),
-        args.out.join("report.json").display()
-    );
+    let page = args.out.join("report.html");
+    report::write_html(&page, &report.page())?;
+    println!("draft: {}\nreport: {}", draft.display(), page.display());
     println!(
         "try: cargo run --release --example generate -- --model {} --draft {} --prompt \"…\"",
         args.target,

@@ -1,8 +1,19 @@
-//! Tables for a terminal and JSON for programs.
+//! Tables for a terminal, a page for a browser and JSON for programs.
 
-use std::{fmt::Write, path::Path};
+mod escape;
+mod figures;
+mod html;
+mod losses;
+mod number;
+mod page;
+pub mod plot;
+
+use std::{fmt::Write, io, path::Path};
 
 use serde::Serialize;
+
+pub use html::{GammaCurve, HtmlReport, StageSection};
+pub use losses::{LossPoint, stages_of_metrics};
 
 use crate::{error::TrainError, evaluate::TaskReport};
 
@@ -71,7 +82,26 @@ pub fn markdown(tasks: &[TaskReport]) -> String {
 /// # Errors
 /// [`TrainError::Io`] naming `path`.
 pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), TrainError> {
-    let io = |source: std::io::Error| TrainError::Io {
+    write_whole(path, |file| {
+        serde_json::to_writer_pretty(file, value).map_err(io::Error::from)
+    })
+}
+
+/// Writes the page in one rename, so that a reader never sees half a file.
+///
+/// # Errors
+/// [`TrainError::Io`] naming `path`.
+pub fn write_html(path: &Path, report: &HtmlReport) -> Result<(), TrainError> {
+    write_whole(path, |file| {
+        io::Write::write_all(file, report.page().as_bytes())
+    })
+}
+
+fn write_whole(
+    path: &Path,
+    write: impl FnOnce(&mut tempfile::NamedTempFile) -> io::Result<()>,
+) -> Result<(), TrainError> {
+    let io = |source: io::Error| TrainError::Io {
         path: path.to_owned(),
         source,
     };
@@ -80,7 +110,7 @@ pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), TrainError>
         .filter(|p| !p.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
     let mut file = tempfile::NamedTempFile::new_in(parent).map_err(io)?;
-    serde_json::to_writer_pretty(&mut file, value).map_err(|e| io(e.into()))?;
+    write(&mut file).map_err(io)?;
     file.persist(path).map_err(|e| io(e.error))?;
     Ok(())
 }

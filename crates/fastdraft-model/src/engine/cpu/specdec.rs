@@ -4,15 +4,12 @@ use std::sync::Arc;
 
 use fastdraft_specdec::{Draft, LogitRows, Proposal, Sampler, Target, TokenId, Vocabulary};
 
-use super::{CpuModel, KvCache, Segment, Workspace};
+use super::{CpuModel, Segment, Workspace, held::Held};
 use crate::{
     checkpoint::DraftVocabulary,
     engine::sequence::{self, Sequence},
     error::ModelError,
 };
-
-/// Tokens of one prefill pass; bounds the buffers, not the result.
-const PREFILL: usize = 64;
 
 /// One sequence over a shared model: a target, or a draft.
 ///
@@ -20,8 +17,7 @@ const PREFILL: usize = 64;
 #[derive(Debug)]
 pub struct CpuEngine {
     model: Arc<CpuModel>,
-    cache: KvCache,
-    cached: Vec<u32>,
+    held: Held,
     work: Workspace,
     logits: Vec<f32>,
     vocabulary: Vocabulary,
@@ -32,8 +28,7 @@ impl CpuEngine {
     #[must_use]
     pub fn new(model: Arc<CpuModel>, capacity: usize, fingerprint: u64) -> Self {
         Self {
-            cache: model.cache(capacity),
-            cached: Vec::with_capacity(capacity),
+            held: Held::new(&model, capacity),
             work: Workspace::new(),
             logits: Vec::new(),
             vocabulary: Vocabulary::new(model.config().vocabulary_size, fingerprint),
@@ -46,38 +41,21 @@ impl CpuEngine {
     pub fn model(&self) -> &Arc<CpuModel> {
         &self.model
     }
-
-    fn forget(&mut self, len: usize) {
-        self.cache.truncate(len);
-        self.cached.truncate(len);
-    }
 }
 
 impl Sequence for CpuEngine {
     fn feed(&mut self, context: &[u32], extra: &[u32], outputs: usize) -> Result<(), ModelError> {
-        let (shared, pending) = sequence::pending(&self.cached, context, extra, outputs)?;
-        self.forget(shared);
-        let mut at = 0;
-        while at < pending.len() {
-            // The rows asked for come from one pass.
-            let left = pending.len() - at;
-            let count = if left <= PREFILL.max(outputs) {
-                left
-            } else {
-                PREFILL.min(left - outputs)
-            };
-            let tokens = &pending[at..at + count];
-            let last = at + count == pending.len();
-            let segment = Segment {
-                cache: &mut self.cache,
-                tokens,
-                outputs: if last { outputs } else { 0 },
-            };
-            self.model
-                .forward(&mut [segment], &mut self.work, &mut self.logits)?;
-            self.cached.extend_from_slice(tokens);
-            at += count;
-        }
+        let (work, logits) = (&mut self.work, &mut self.logits);
+        let mut pending = self.held.begin(context, extra, outputs)?;
+        self.held
+            .feed_early(&self.model, &mut pending, outputs, work, logits)?;
+        let segment = Segment {
+            cache: &mut self.held.cache,
+            tokens: &pending,
+            outputs,
+        };
+        self.model.forward(&mut [segment], work, logits)?;
+        self.held.tokens.extend_from_slice(&pending);
         Ok(())
     }
 
@@ -111,7 +89,7 @@ impl Target for CpuEngine {
     }
 
     fn truncate(&mut self, len: usize) -> Result<(), ModelError> {
-        self.forget(len);
+        self.held.forget(len);
         Ok(())
     }
 }
@@ -130,7 +108,7 @@ impl Draft for CpuEngine {
     }
 
     fn truncate(&mut self, len: usize) -> Result<(), ModelError> {
-        self.forget(len);
+        self.held.forget(len);
         Ok(())
     }
 }

@@ -54,11 +54,37 @@ pub enum TrainError {
     /// A recipe that cannot be run.
     #[error("recipe:\n{0}")]
     Recipe(#[from] crate::recipe::Problems),
+    /// A recipe has no stage of that name.
+    #[error("the recipe has no stage {name}; it has {}", known.join(", "))]
+    UnknownStage {
+        /// What was asked for.
+        name: String,
+        /// Names of its stages.
+        known: Vec<String>,
+    },
     /// A checkpoint belongs to another recipe.
     #[error("the checkpoint was written for another recipe:\n{diff}")]
     RecipeChanged {
         /// Lines of the old recipe after `-`, of the new one after `+`.
         diff: String,
+    },
+    /// A folder of answers belongs to other questions, or to other settings.
+    #[error("{path} holds answers to something else; name another folder or remove it:\n{diff}")]
+    AnswersChanged {
+        /// The folder.
+        path: PathBuf,
+        /// Lines of what is there after `-`, of what was asked after `+`.
+        diff: String,
+    },
+    /// The target has not answered all questions.
+    #[error("{path} has {found} of {expected} parts; generate the rest first")]
+    AnswersIncomplete {
+        /// The folder.
+        path: PathBuf,
+        /// Parts that are there.
+        found: usize,
+        /// Parts of all questions.
+        expected: usize,
     },
     /// A step failed.
     #[error("stage {stage}, step {step}: {source}")]

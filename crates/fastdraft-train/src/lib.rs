@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+pub mod answers;
 pub mod checkpoint;
 pub mod draft;
 pub mod error;

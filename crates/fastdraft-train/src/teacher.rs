@@ -24,6 +24,63 @@ impl SparseDistributions {
         }
     }
 
+    /// Distributions that were stored, position by position.
+    ///
+    /// # Shapes
+    /// - `ids`, `probabilities`: `[positions · k]`
+    ///
+    /// # Errors
+    /// [`TrainError::Teacher`] when the lengths differ or are no multiple of `k`.
+    pub fn from_parts(
+        k: usize,
+        ids: Vec<u32>,
+        probabilities: Vec<f32>,
+    ) -> Result<Self, TrainError> {
+        if ids.len() != probabilities.len() || k == 0 || !ids.len().is_multiple_of(k) {
+            return Err(TrainError::Teacher {
+                reason: format!(
+                    "{} ids and {} probabilities for positions of {k}",
+                    ids.len(),
+                    probabilities.len()
+                ),
+            });
+        }
+        Ok(Self {
+            k,
+            ids,
+            probabilities,
+        })
+    }
+
+    /// Ids of all positions.
+    ///
+    /// # Shapes
+    /// - `[positions · k]`
+    #[must_use]
+    pub fn ids(&self) -> &[u32] {
+        &self.ids
+    }
+
+    /// Probabilities of all positions.
+    ///
+    /// # Shapes
+    /// - `[positions · k]`
+    #[must_use]
+    pub fn probabilities(&self) -> &[f32] {
+        &self.probabilities
+    }
+
+    /// Positions `from..to`, as far as there are any.
+    #[must_use]
+    pub fn span(&self, from: usize, to: usize) -> Self {
+        let range = from.saturating_mul(self.k)..to.saturating_mul(self.k);
+        Self {
+            k: self.k,
+            ids: self.ids.get(range.clone()).unwrap_or_default().to_vec(),
+            probabilities: self.probabilities.get(range).unwrap_or_default().to_vec(),
+        }
+    }
+
     /// Tokens of a position.
     #[must_use]
     pub fn k(&self) -> usize {

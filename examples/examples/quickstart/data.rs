@@ -14,6 +14,8 @@ use fastdraft_train::{
 
 /// Tokens of a document whose continuation the target writes.
 const CONTINUE_FROM: usize = 40;
+/// Dealt to the questions in turn, as in the paper's alignment stage; 0 is greedy.
+const TEMPERATURES: [f64; 4] = [0.6, 0.8, 0.0, 1.0];
 const TASKS: [&str; 4] = ["code", "instructions", "stories", "summarization"];
 
 /// Everything quickstart reads.
@@ -46,6 +48,7 @@ impl Data {
                 id: prompt.id,
                 prompt: prompt.prompt,
                 ids,
+                temperature: 0.0,
             });
         }
         for (i, ids) in openings.into_iter().enumerate() {
@@ -54,9 +57,13 @@ impl Data {
                 id: format!("continue-{i}"),
                 prompt,
                 ids,
+                temperature: 0.0,
             });
         }
         shuffle(&mut questions, seed);
+        for (question, temperature) in questions.iter_mut().zip(TEMPERATURES.iter().cycle()) {
+            question.temperature = *temperature;
+        }
         let mut evaluation = Vec::new();
         for task in TASKS {
             let prompts = read_prompts(assets.join(format!("eval/{task}.jsonl")))?;

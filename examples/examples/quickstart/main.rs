@@ -249,7 +249,6 @@ fn run(args: &Args) -> Outcome {
         &target,
         &data.questions,
         &GenerateConfig {
-            temperatures: vec![0.6, 0.8, 0.0, 1.0],
             max_new_tokens: 96,
             batch: 32,
             limit: Some(Duration::from_secs_f64(seconds * SHARES[2])),

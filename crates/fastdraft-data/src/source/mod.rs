@@ -4,6 +4,7 @@
 //! the input. [`encode`] tokenises them on all cores without changing it.
 
 pub mod code;
+pub mod cut;
 pub mod encode;
 pub mod jsonl;
 pub mod licence;

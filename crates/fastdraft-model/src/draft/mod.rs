@@ -3,3 +3,6 @@
 pub mod init;
 pub mod narrow;
 pub mod shape;
+pub mod slice;
+mod subspace;
+pub mod whole;

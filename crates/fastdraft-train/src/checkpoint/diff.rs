@@ -1,7 +1,7 @@
 //! Which lines of a recipe changed.
 
 /// Lines that only one text has: `-` for the old one's, `+` for the new one's.
-pub(super) fn lines(old: &str, new: &str) -> String {
+pub(crate) fn lines(old: &str, new: &str) -> String {
     let only = |sign: char, from: &str, other: &str| -> Vec<String> {
         let other: Vec<&str> = other.lines().collect();
         (from.lines().filter(|line| !other.contains(line)))

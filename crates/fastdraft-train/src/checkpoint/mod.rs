@@ -3,7 +3,7 @@
 //! A checkpoint is a folder `step-N` that appears whole, by one rename, or not at all. Which
 //! rows come next follows from the step and the recipe's seed, so no generator is stored.
 
-mod diff;
+pub(crate) mod diff;
 mod tensors;
 
 use std::{

@@ -31,8 +31,12 @@ pub struct Recipe {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DraftSpec {
+    /// A draft to go on with: a directory or GGUF file.
+    pub from: Option<PathBuf>,
     /// Blocks of the target to start from; none for random weights.
     pub blocks: Vec<usize>,
+    /// Width of a draft made of the target's blocks; 0 is the target's.
+    pub width: usize,
     /// Blocks of a random draft.
     pub layers: usize,
     /// Width of a random draft.
@@ -45,6 +49,8 @@ pub struct DraftSpec {
     pub vocabulary: usize,
     /// Leave the embedding as it is.
     pub freeze_embedding: bool,
+    /// Leave the head as it is.
+    pub freeze_head: bool,
 }
 
 /// One stage.
@@ -100,9 +106,12 @@ pub struct SourceSpec {
     /// Key of a document's text.
     #[serde(default = "field")]
     pub field: String,
-    /// Answers that the target writes.
+    /// Answers that the target writes when the recipe is run.
     #[serde(default)]
     pub answers: Option<AnswersSource>,
+    /// A folder of answers that the target wrote before, see [`answers`](crate::answers).
+    #[serde(default)]
+    pub answered: Option<PathBuf>,
     /// Rows of this source for each cycle of the mixture.
     #[serde(default = "weight")]
     pub weight: u32,
@@ -114,6 +123,9 @@ pub struct SourceSpec {
 pub struct AnswersSource {
     /// Prompts, one JSON object a line.
     pub prompts: PathBuf,
+    /// Prompts go without the chat template, to be continued.
+    #[serde(default)]
+    pub raw: bool,
     /// Dealt to the prompts in turn; 0 is greedy.
     pub temperatures: Vec<f64>,
     /// Longest answer, in tokens.
@@ -144,6 +156,10 @@ pub struct EvaluationSpec {
     /// Tasks whose prompts go without the chat template.
     #[serde(default)]
     pub raw_tasks: Vec<String>,
+    /// Steps between looks at the acceptance rate, which keep the best draft; 0 looks at the ends
+    /// of stages alone.
+    #[serde(default)]
+    pub every: usize,
 }
 
 fn warmup() -> f64 {
@@ -193,14 +209,33 @@ impl Recipe {
             .flat_map(|stage| &mut stage.sources)
         {
             let answers = source.answers.as_mut().map(|answers| &mut answers.prompts);
-            for path in source.documents.iter_mut().chain(answers) {
+            let answered = source.answered.as_mut();
+            for path in source.documents.iter_mut().chain(answers).chain(answered) {
                 *path = folder.join(&path);
             }
         }
-        for path in recipe.evaluation.iter_mut().flat_map(|e| &mut e.prompts) {
+        let prompts = recipe.evaluation.iter_mut().flat_map(|e| &mut e.prompts);
+        for path in prompts.chain(&mut recipe.draft.from) {
             *path = folder.join(&path);
         }
         Ok(recipe)
+    }
+
+    /// The recipe with the named stages left out.
+    ///
+    /// # Errors
+    /// [`TrainError::UnknownStage`] for a name that no stage has.
+    pub fn without(mut self, names: &[String]) -> Result<Self, TrainError> {
+        for name in names {
+            if !self.stages.iter().any(|stage| stage.name == *name) {
+                return Err(TrainError::UnknownStage {
+                    name: name.clone(),
+                    known: self.stages.iter().map(|s| s.name.clone()).collect(),
+                });
+            }
+        }
+        self.stages.retain(|stage| !names.contains(&stage.name));
+        Ok(self)
     }
 
     /// Writes TOML that [`parse`](Self::parse) reads back.

@@ -124,18 +124,25 @@ impl Check {
             ("draft.intermediate_size", draft.intermediate_size),
             ("draft.heads", draft.heads),
         ];
-        if draft.blocks.is_empty() {
+        if draft.from.is_some() {
+            let alone = draft.blocks.is_empty() && draft.width == 0 && sizes.iter().all(|(_, size)| *size == 0);
+            let reason = "has its own shape; leave blocks and sizes out";
+            self.that(alone && draft.vocabulary == 0, "draft.from", reason);
+        } else if draft.blocks.is_empty() {
             for (path, size) in sizes {
                 self.that(size > 0, path, "must be above 0 when no blocks are named");
             }
             let divides = draft.hidden_size.checked_rem(draft.heads) == Some(0);
             let even = divides && (draft.hidden_size / draft.heads).is_multiple_of(2);
             self.that(even, "draft.heads", "must cut hidden_size into even parts");
-            self.that(
-                !draft.freeze_embedding,
-                "draft.freeze_embedding",
-                "is random here",
-            );
+            for (path, frozen) in [
+                ("draft.freeze_embedding", draft.freeze_embedding),
+                ("draft.freeze_head", draft.freeze_head),
+            ] {
+                self.that(!frozen, path, "is random here");
+            }
+            let reason = "is for drafts made of blocks; this one has hidden_size";
+            self.that(draft.width == 0, "draft.width", reason);
         } else {
             for (path, size) in sizes {
                 self.that(
@@ -185,12 +192,18 @@ impl Check {
             &format!("{at}.weight"),
             "must be above 0",
         );
-        let one = source.documents.is_some() != source.answers.is_some();
-        self.that(one, at, "must have either documents or answers");
-        let top_k = source.answers.as_ref().map_or(0, |answers| answers.top_k);
+        let kinds = [
+            source.documents.is_some(),
+            source.answers.is_some(),
+            source.answered.is_some(),
+        ];
+        let one = kinds.iter().filter(|given| **given).count() == 1;
+        let reason = "must have one of documents, answers and answered";
+        self.that(one, at, reason);
         if stage.loss.needs_teacher() {
+            let recorded = (source.answers.as_ref()).is_some_and(|answers| answers.top_k > 0);
             let reason = "this stage's loss needs answers with top_k above 0";
-            self.that(top_k > 0, at, reason);
+            self.that(recorded || source.answered.is_some(), at, reason);
         }
         if let Some(answers) = &source.answers {
             self.answers(answers, &format!("{at}.answers"));

@@ -109,7 +109,11 @@ fn write_whole(
         .parent()
         .filter(|p| !p.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(parent).map_err(io)?;
+    let mut builder = tempfile::Builder::new();
+    // A temporary file is private unless told otherwise; the umask still applies.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut file = builder.tempfile_in(parent).map_err(io)?;
     write(&mut file).map_err(io)?;
     file.persist(path).map_err(|e| io(e.error))?;
     Ok(())

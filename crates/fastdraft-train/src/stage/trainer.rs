@@ -48,6 +48,17 @@ impl Trainer {
         })
     }
 
+    /// Keeps the head as it is. With the embedding frozen too, a head that began as rows of the
+    /// embedding stays so, see [`whole`](fastdraft_model::draft::whole).
+    #[must_use]
+    pub fn freeze_head(mut self) -> Self {
+        if let Some(mut head) = self.decoder.lm_head.take() {
+            head.weight = head.weight.no_grad();
+            self.decoder.lm_head = Some(head);
+        }
+        self
+    }
+
     /// The draft as it is now.
     ///
     /// # Errors

@@ -1,0 +1,171 @@
+//! What a recipe trains on, and the draft it begins with.
+
+use std::{path::Path, sync::atomic::AtomicBool};
+
+use fastdraft_data::{
+    PackedTokens, Packer, frequency,
+    source::{documents, read_prompts},
+};
+use fastdraft_model::{
+    Checkpoint, DecoderConfig, DraftVocabulary,
+    draft::{init, slice},
+    import,
+};
+use fastdraft_train::{
+    TargetModel, TrainError,
+    answers::{AnswerRows, AnswersFolder, pack},
+    generate::{GenerateConfig, Question},
+    progress::Progress,
+    recipe::{AnswersSource, SourceSpec, ValidRecipe},
+    stage::Source,
+};
+
+/// Rows of one source.
+pub enum Rows {
+    Text(PackedTokens),
+    Answers(AnswerRows),
+}
+
+impl Rows {
+    /// The rows with their weight in the mixture.
+    pub fn source(&self, weight: u32) -> Source<'_> {
+        match self {
+            Self::Text(rows) | Self::Answers(AnswerRows::Plain(rows)) => (rows, weight).into(),
+            Self::Answers(AnswerRows::Taught(rows)) => (rows, weight).into(),
+        }
+    }
+
+    fn packed(&self) -> &PackedTokens {
+        match self {
+            Self::Text(rows) | Self::Answers(AnswerRows::Plain(rows)) => rows,
+            Self::Answers(AnswerRows::Taught(rows)) => rows.packed(),
+        }
+    }
+}
+
+/// Rows of all sources of all stages; `None` when `stop` became true before they were there.
+/// Answers that the target has to write go below `out`, where the next run finds them.
+pub fn stages(
+    recipe: &ValidRecipe,
+    target: &TargetModel,
+    out: &Path,
+    stop: &AtomicBool,
+) -> Result<Option<Vec<Vec<Rows>>>, TrainError> {
+    let mut all = Vec::new();
+    for stage in &recipe.stages {
+        let mut rows = Vec::new();
+        for (i, source) in stage.sources.iter().enumerate() {
+            let folder = out.join("answers").join(format!("{}-{i}", stage.name));
+            match source_rows(source, recipe, target, &folder, stop)? {
+                Some(found) => rows.push(found),
+                None => return Ok(None),
+            }
+        }
+        all.push(rows);
+    }
+    Ok(Some(all))
+}
+
+fn source_rows(
+    source: &SourceSpec,
+    recipe: &ValidRecipe,
+    target: &TargetModel,
+    folder: &Path,
+    stop: &AtomicBool,
+) -> Result<Option<Rows>, TrainError> {
+    let end = target.config().eos_ids.first().copied().unwrap_or(0);
+    let mut packer = Packer::new(recipe.sequence_length, end);
+    if let Some(path) = &source.documents {
+        for document in documents(path, &source.field)? {
+            packer.push_document(&target.tokenizer.encode(&document?.text, false)?);
+        }
+        return Ok(Some(Rows::Text(packer.finish()?)));
+    }
+    let folder = match (&source.answers, &source.answered) {
+        (Some(spec), _) => {
+            let folder = AnswersFolder::new(folder);
+            if !answer(spec, recipe.seed, target, &folder, stop)? {
+                return Ok(None);
+            }
+            folder
+        }
+        (None, Some(path)) => AnswersFolder::new(path),
+        (None, None) => {
+            return Err(TrainError::Empty {
+                what: "a source of the recipe".into(),
+            });
+        }
+    };
+    let rows = pack(&folder.read()?, recipe.sequence_length, end)?;
+    Ok(Some(Rows::Answers(rows)))
+}
+
+fn answer(
+    spec: &AnswersSource,
+    seed: u64,
+    target: &TargetModel,
+    folder: &AnswersFolder,
+    stop: &AtomicBool,
+) -> Result<bool, TrainError> {
+    let mut questions = Vec::new();
+    let temperatures = spec.temperatures.iter().cycle();
+    for (prompt, temperature) in read_prompts(&spec.prompts)?.into_iter().zip(temperatures) {
+        questions.push(Question {
+            ids: target.encode(&prompt.prompt, spec.raw)?,
+            id: prompt.id,
+            prompt: prompt.prompt,
+            temperature: *temperature,
+        });
+    }
+    let config = GenerateConfig {
+        max_new_tokens: spec.max_new_tokens,
+        batch: spec.batch,
+        limit: None,
+        seed,
+        top_k: spec.top_k,
+    };
+    let mut progress = Progress::start("answers of the target");
+    let done = folder.complete(target, &questions, &config, &mut progress, stop)?;
+    progress.finish(&folder.path().display().to_string());
+    Ok(done)
+}
+
+/// The draft before the first stage.
+pub fn draft(
+    recipe: &ValidRecipe,
+    stages: &[Vec<Rows>],
+    target: &TargetModel,
+) -> Result<Checkpoint, TrainError> {
+    let (spec, size) = (&recipe.draft, target.config().vocabulary_size);
+    if let Some(path) = &spec.from {
+        return Ok(import::load(path)?);
+    }
+    let kept = if spec.vocabulary == 0 {
+        None
+    } else {
+        let special: Vec<u32> = (0..size as u32)
+            .filter(|id| target.tokenizer.is_special(*id))
+            .collect();
+        let rows = stages.iter().flatten();
+        let ids = rows.flat_map(|rows| rows.packed().ids.iter().copied());
+        let top = frequency::top_n(ids, spec.vocabulary, &special);
+        Some(DraftVocabulary::new(top, size)?)
+    };
+    if spec.width > 0 {
+        let (target, blocks) = (&target.checkpoint, &spec.blocks);
+        return Ok(slice::from_target(target, blocks, spec.width, kept)?);
+    }
+    if !spec.blocks.is_empty() {
+        return Ok(init::from_target(&target.checkpoint, &spec.blocks, kept)?);
+    }
+    let config = DecoderConfig {
+        intermediate_size: spec.intermediate_size,
+        heads: spec.heads,
+        kv_heads: spec.heads,
+        head_dim: spec.hidden_size / spec.heads.max(1),
+        bos_id: target.config().bos_id,
+        eos_ids: target.config().eos_ids.clone(),
+        ..DecoderConfig::llama(size, spec.hidden_size, spec.layers)
+    };
+    Ok(init::random(config, kept, recipe.seed)?)
+}

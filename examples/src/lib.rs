@@ -65,7 +65,11 @@ pub fn draft(spec: &str, dtype: Dtype, target: &TargetModel) -> Result<AnyDraft,
     AnyDraft::load(&resolve(spec)?, dtype.into(), target)
 }
 
-fn resolve(spec: &str) -> Result<std::path::PathBuf, ModelError> {
+/// The file of a model given by path or name, fetched if need be.
+///
+/// # Errors
+/// What the source says.
+pub fn resolve(spec: &str) -> Result<std::path::PathBuf, ModelError> {
     source::resolve(spec, &SourceOptions::default())
 }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use fastdraft_model::{
     Checkpoint, DecoderConfig, DraftVocabulary, Family, ModelError, RopeScaling,
     draft::init,
-    export::gguf::{GgufFormat, save},
+    export::gguf::{GgufFormat, GgufFormats, save},
     import::{
         self,
         gguf::{GgufFile, GgufTokenizer, TensorType},
@@ -51,7 +51,7 @@ fn file() -> (tempfile::TempDir, PathBuf) {
     (dir, path)
 }
 
-fn round_trip(checkpoint: &Checkpoint, format: GgufFormat) -> Checkpoint {
+fn round_trip(checkpoint: &Checkpoint, format: impl Into<GgufFormats>) -> Checkpoint {
     let (_dir, path) = file();
     save(&path, checkpoint, &tokenizer(), format).unwrap();
     import::load(&path).unwrap()
@@ -98,6 +98,33 @@ fn eight_bits_are_half_a_step_from_the_weights() {
                 // The stored scale has eleven bits.
                 assert!((a - b).abs() <= step * (0.5 + 127.0 / 2048.0), "{name}");
             }
+        }
+    }
+}
+
+#[test]
+fn four_bits_are_half_a_step_from_the_weights() {
+    let checkpoint = model();
+    let formats = GgufFormats {
+        blocks: GgufFormat::F32,
+        vocabulary: GgufFormat::Q4_0,
+    };
+    let read = round_trip(&checkpoint, formats);
+    for (name, tensor) in checkpoint.weights.iter() {
+        let found = read.weights.get(name, &tensor.shape).unwrap();
+        if name != "model.embed_tokens.weight" && name != "lm_head.weight" {
+            assert_eq!(tensor, found, "{name}");
+            continue;
+        }
+        for (block, found) in tensor.data.chunks(32).zip(found.data.chunks(32)) {
+            let largest = block.iter().fold(0.0_f32, |m, v| m.max(v.abs()));
+            for (a, b) in block.iter().zip(found) {
+                // The other side has one step less, so its end is a whole step away.
+                assert!((a - b).abs() <= largest / 8.0 * 1.001, "{name}: {a} {b}");
+            }
+            let worst = block.iter().zip(found).map(|(a, b)| (a - b).abs());
+            let mean = worst.sum::<f32>() / block.len() as f32;
+            assert!(mean <= largest / 8.0 * 0.4, "{name}: {mean} of {largest}");
         }
     }
 }

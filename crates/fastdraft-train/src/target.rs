@@ -8,6 +8,7 @@ use fastdraft_data::{
 };
 use fastdraft_model::{
     Checkpoint, DecoderConfig,
+    draft::blocks,
     engine::cpu::{CpuEngine, CpuModel, WeightFormat},
     export::{self, hf::TokenizerFiles},
     import,
@@ -152,30 +153,16 @@ pub struct DraftModel {
 }
 
 impl DraftModel {
-    /// Loads a draft directory or GGUF file and checks that it speaks the target's tokens.
+    /// Loads a draft, see [`load_draft`].
     ///
     /// # Errors
-    /// [`TrainError::Vocabulary`] when sizes or tokens differ.
+    /// As there.
     pub fn load(
         path: &Path,
         format: WeightFormat,
         target: &TargetModel,
     ) -> Result<Self, TrainError> {
-        let (tokenizer, _) = tokenizer(path)?;
-        if tokenizer.fingerprint() != target.tokenizer.fingerprint() {
-            return Err(TrainError::Vocabulary {
-                reason: format!(
-                    "{} has {} tokens with fingerprint {:016x}, the target {} with {:016x}; \
-                     train a draft for this target",
-                    path.display(),
-                    tokenizer.vocabulary_size(),
-                    tokenizer.fingerprint(),
-                    target.tokenizer.vocabulary_size(),
-                    target.tokenizer.fingerprint()
-                ),
-            });
-        }
-        Self::from_checkpoint(&import::load(path)?, format, target)
+        Self::from_checkpoint(&load_draft(path, target)?, format, target)
     }
 
     /// A draft that was trained for this target in this process.
@@ -214,6 +201,42 @@ impl DraftModel {
     pub fn cost_ratio(&self, target: &TargetModel) -> f64 {
         self.model.config().pass_parameters() as f64 / target.config().pass_parameters() as f64
     }
+}
+
+/// Name of the file in a draft directory that shares embedding and head with the target.
+pub const BLOCKS: &str = "draft.safetensors";
+
+/// Reads a draft and checks that it speaks the target's tokens: a Hugging Face directory, a GGUF
+/// file, or a file of [`blocks`] or a directory with one named [`BLOCKS`].
+///
+/// # Errors
+/// [`TrainError::Vocabulary`] when sizes or tokens differ, [`TrainError::Model`] or
+/// [`TrainError::Data`] naming the file and what is wrong with it.
+pub fn load_draft(path: &Path, target: &TargetModel) -> Result<Checkpoint, TrainError> {
+    let inside = path.join(BLOCKS);
+    let file = if inside.is_file() { &inside } else { path };
+    let wanted = target.tokenizer.fingerprint();
+    let (found, draft) = if file
+        .extension()
+        .is_some_and(|ending| ending == "safetensors")
+    {
+        let loaded = blocks::load(file, &target.checkpoint)?;
+        (loaded.tokenizer, loaded.draft)
+    } else {
+        let (tokenizer, _) = tokenizer(path)?;
+        (tokenizer.fingerprint(), import::load(path)?)
+    };
+    if found != wanted {
+        return Err(TrainError::Vocabulary {
+            reason: format!(
+                "{} was made for a tokenizer with fingerprint {found:016x}, the target has \
+                 {wanted:016x} ({} tokens); train a draft for this target",
+                path.display(),
+                target.tokenizer.vocabulary_size()
+            ),
+        });
+    }
+    Ok(draft)
 }
 
 /// Writes a draft as a Hugging Face directory with the target's tokenizer beside it. The

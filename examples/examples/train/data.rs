@@ -9,7 +9,6 @@ use fastdraft_data::{
 use fastdraft_model::{
     Checkpoint, DecoderConfig, DraftVocabulary,
     draft::{init, slice},
-    import,
 };
 use fastdraft_train::{
     TargetModel, TrainError,
@@ -18,6 +17,7 @@ use fastdraft_train::{
     progress::Progress,
     recipe::{AnswersSource, SourceSpec, ValidRecipe},
     stage::Source,
+    target::load_draft,
 };
 
 /// Rows of one source.
@@ -138,7 +138,7 @@ pub fn draft(
 ) -> Result<Checkpoint, TrainError> {
     let (spec, size) = (&recipe.draft, target.config().vocabulary_size);
     if let Some(path) = &spec.from {
-        return Ok(import::load(path)?);
+        return load_draft(path, target);
     }
     let kept = if spec.vocabulary == 0 {
         None

@@ -133,8 +133,8 @@ impl<'a> Measure<'a> {
             step,
             acceptance_rate: mean(tasks),
         };
-        let better = (self.best.as_ref())
-            .is_none_or(|best| found.acceptance_rate > best.acceptance_rate);
+        let better =
+            (self.best.as_ref()).is_none_or(|best| found.acceptance_rate > best.acceptance_rate);
         if better {
             save_draft(&self.out.join("best"), trained, &self.target.tokenizer)?;
             report::write_json(&self.out.join("best.json"), &found)?;

@@ -151,8 +151,13 @@ fn functions(text: &str) -> Vec<String> {
 
 /// The line on which a docstring that begins on line `first` ends.
 fn docstring_end(lines: &[&str], first: usize) -> Option<usize> {
-    let opened = lines.get(first)?.trim_start().trim_start_matches(['r', 'R']);
-    let quotes = ["\"\"\"", "'''"].into_iter().find(|q| opened.starts_with(q))?;
+    let opened = lines
+        .get(first)?
+        .trim_start()
+        .trim_start_matches(['r', 'R']);
+    let quotes = ["\"\"\"", "'''"]
+        .into_iter()
+        .find(|q| opened.starts_with(q))?;
     if opened[quotes.len()..].contains(quotes) {
         return Some(first);
     }
@@ -184,20 +189,35 @@ mod tests {
         let prompts = cut(&document(text), "stories", &Cut::Openings, SMALL);
         let texts: Vec<&str> = prompts.iter().map(|p| p.prompt.as_str()).collect();
         assert_eq!(texts, ["It was late."]);
-        assert_eq!((prompts[0].id.as_str(), prompts[0].task.as_str()), ("d#0", "stories"));
+        assert_eq!(
+            (prompts[0].id.as_str(), prompts[0].task.as_str()),
+            ("d#0", "stories")
+        );
     }
 
     #[test]
     fn methods_lose_their_indentation_and_bodies() {
         let text = "class A:\n    def run(\n        self,\n    ):\n        '''Runs.\n\n        Twice.\n        '''\n        go()\n\ndef bare(a):\n    return a\n";
-        let prompts = cut(&document(text), "code", &Cut::Functions, CutConfig { longest: 200, ..SMALL });
+        let prompts = cut(
+            &document(text),
+            "code",
+            &Cut::Functions,
+            CutConfig {
+                longest: 200,
+                ..SMALL
+            },
+        );
         let texts: Vec<&str> = prompts.iter().map(|p| p.prompt.as_str()).collect();
-        assert_eq!(texts, ["def run(\n    self,\n):\n    '''Runs.\n\n    Twice.\n    '''\n"]);
+        assert_eq!(
+            texts,
+            ["def run(\n    self,\n):\n    '''Runs.\n\n    Twice.\n    '''\n"]
+        );
     }
 
     #[test]
     fn passages_are_whole_paragraphs_behind_the_instruction() {
-        let text = "One paragraph of text.\n\nAnother paragraph.\n\nA third paragraph that is here.";
+        let text =
+            "One paragraph of text.\n\nAnother paragraph.\n\nA third paragraph that is here.";
         let kind = Cut::Passages {
             instruction: "Summarize:".into(),
         };
@@ -215,7 +235,10 @@ mod tests {
     #[test]
     fn a_long_document_gives_no_more_than_asked() {
         let text = "This is a sentence. And more.\n\n".repeat(100);
-        let config = CutConfig { per_document: 7, ..SMALL };
+        let config = CutConfig {
+            per_document: 7,
+            ..SMALL
+        };
         let prompts = cut(&document(&text), "stories", &Cut::Openings, config);
         assert!(prompts.len() <= 7 && prompts.len() > 3, "{}", prompts.len());
     }

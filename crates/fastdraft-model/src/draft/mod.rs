@@ -1,5 +1,6 @@
 //! Making a draft.
 
+pub mod blocks;
 pub mod init;
 pub mod narrow;
 pub mod shape;

@@ -167,7 +167,12 @@ mod tests {
     /// A tied target whose last norm has no weights of its own.
     fn target() -> Checkpoint {
         let mut target = init::random(DecoderConfig::llama(60, 64, 3), None, 5).unwrap();
-        let embedding = target.weights.get(EMBEDDING, &[60, 64]).unwrap().data.clone();
+        let embedding = target
+            .weights
+            .get(EMBEDDING, &[60, 64])
+            .unwrap()
+            .data
+            .clone();
         target.weights.insert(HEAD, vec![60, 64], embedding);
         for block in 0..3 {
             let name = format!("model.layers.{block}.input_layernorm.weight");

@@ -34,6 +34,26 @@ pub enum GgufFormat {
     BF16,
     /// 8 bits and a scale per 32; a matrix whose rows are not whole blocks is stored as F16.
     Q8_0,
+    /// 4 bits and a scale per 32; a matrix whose rows are not whole blocks is stored as F16.
+    Q4_0,
+}
+
+/// Which matrices are stored how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GgufFormats {
+    /// Of the blocks.
+    pub blocks: GgufFormat,
+    /// Of the embedding and the head.
+    pub vocabulary: GgufFormat,
+}
+
+impl From<GgufFormat> for GgufFormats {
+    fn from(format: GgufFormat) -> Self {
+        Self {
+            blocks: format,
+            vocabulary: format,
+        }
+    }
 }
 
 impl GgufFormat {
@@ -43,6 +63,7 @@ impl GgufFormat {
             Self::F16 => TensorType::F16,
             Self::BF16 => TensorType::BF16,
             Self::Q8_0 => TensorType::Q8_0,
+            Self::Q4_0 => TensorType::Q4_0,
         }
     }
 
@@ -51,6 +72,7 @@ impl GgufFormat {
         match self {
             Self::F32 => 0,
             Self::F16 => 1,
+            Self::Q4_0 => 2,
             Self::Q8_0 => 7,
             Self::BF16 => 32,
         }
@@ -75,8 +97,9 @@ pub fn save(
     path: &Path,
     checkpoint: &Checkpoint,
     tokenizer: &GgufTokenizer,
-    format: GgufFormat,
+    formats: impl Into<GgufFormats>,
 ) -> Result<(), ModelError> {
+    let formats = formats.into();
     if checkpoint.draft_vocabulary.is_some() {
         return Err(invalid(format!(
             "a head of {} rows for {} tokens has no exact form in a GGUF file: llama.cpp needs a \
@@ -86,8 +109,8 @@ pub fn save(
     }
     layout::check(checkpoint)?;
     let arch = architecture(&checkpoint.config)?;
-    let metadata = metadata::of(checkpoint, arch, tokenizer, format)?;
-    let tensors = tensors::of(checkpoint, format)?;
+    let metadata = metadata::of(checkpoint, arch, tokenizer, formats.blocks)?;
+    let tensors = tensors::of(checkpoint, formats)?;
 
     let dir = match path.parent() {
         Some(dir) if !dir.as_os_str().is_empty() => dir,
@@ -95,7 +118,11 @@ pub fn save(
     };
     fs::create_dir_all(dir).map_err(|source| ModelError::io(dir, source))?;
     let failed = |source| ModelError::io(path, source);
-    let mut staged = tempfile::NamedTempFile::new_in(dir).map_err(failed)?;
+    let mut builder = tempfile::Builder::new();
+    // A temporary file is private unless told otherwise; the umask still applies.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let mut staged = builder.tempfile_in(dir).map_err(failed)?;
     let mut out = BufWriter::new(staged.as_file_mut());
     header::write(&mut out, &metadata, &tensors).map_err(failed)?;
     for tensor in &tensors {

@@ -80,7 +80,10 @@ fn write_teacher(path: &Path, all: &SparseDistributions) -> Result<(), TrainErro
         .collect();
     let shape = vec![all.positions(), all.k()];
     let views = [
-        (IDS, TensorView::new(Dtype::U32, shape.clone(), &ids).map_err(wrong)?),
+        (
+            IDS,
+            TensorView::new(Dtype::U32, shape.clone(), &ids).map_err(wrong)?,
+        ),
         (
             PROBABILITIES,
             TensorView::new(Dtype::F32, shape, &probabilities).map_err(wrong)?,
@@ -160,14 +163,23 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         write(folder.path(), 0, [answer(&[1, 2], 2)].into_iter()).unwrap();
         write(folder.path(), 1, [answer(&[1], 2)].into_iter()).unwrap();
-        assert!(matches!(read(folder.path(), 0, 3), Err(TrainError::Teacher { .. })));
+        assert!(matches!(
+            read(folder.path(), 0, 3),
+            Err(TrainError::Teacher { .. })
+        ));
         let (from, to) = (
             file(folder.path(), 1, "safetensors"),
             file(folder.path(), 0, "safetensors"),
         );
         std::fs::copy(from, &to).unwrap();
-        assert!(matches!(read(folder.path(), 0, 2), Err(TrainError::Teacher { .. })));
+        assert!(matches!(
+            read(folder.path(), 0, 2),
+            Err(TrainError::Teacher { .. })
+        ));
         std::fs::write(&to, b"not safetensors").unwrap();
-        assert!(matches!(read(folder.path(), 0, 2), Err(TrainError::Io { .. })));
+        assert!(matches!(
+            read(folder.path(), 0, 2),
+            Err(TrainError::Io { .. })
+        ));
     }
 }

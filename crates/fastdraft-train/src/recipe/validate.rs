@@ -125,7 +125,9 @@ impl Check {
             ("draft.heads", draft.heads),
         ];
         if draft.from.is_some() {
-            let alone = draft.blocks.is_empty() && draft.width == 0 && sizes.iter().all(|(_, size)| *size == 0);
+            let alone = draft.blocks.is_empty()
+                && draft.width == 0
+                && sizes.iter().all(|(_, size)| *size == 0);
             let reason = "has its own shape; leave blocks and sizes out";
             self.that(alone && draft.vocabulary == 0, "draft.from", reason);
         } else if draft.blocks.is_empty() {

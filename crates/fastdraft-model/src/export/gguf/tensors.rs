@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{GgufFormat, quantize};
+use super::{GgufFormat, GgufFormats, quantize};
 use crate::{
     checkpoint::Checkpoint,
     config::{DecoderConfig, Family, RopeScaling},
@@ -43,7 +43,7 @@ impl Stored<'_> {
 
 pub(super) fn of(
     checkpoint: &Checkpoint,
-    format: GgufFormat,
+    formats: GgufFormats,
 ) -> Result<Vec<Stored<'_>>, ModelError> {
     let config = &checkpoint.config;
     let fused = config.family == Family::Phi3;
@@ -73,6 +73,10 @@ pub(super) fn of(
         };
         let stored = names::stored(&name)
             .ok_or_else(|| ModelError::UnexpectedTensor { name: name.clone() })?;
+        let format = match name.as_str() {
+            "model.embed_tokens.weight" | "lm_head.weight" => formats.vocabulary,
+            _ => formats.blocks,
+        };
         list.push(Stored {
             kind: kind(&shape, format),
             rotary: rotary_heads(&reordered, &name).map(|heads| (heads, config.head_dim)),

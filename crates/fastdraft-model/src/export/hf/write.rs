@@ -35,7 +35,12 @@ pub(super) fn directory(
     fs::create_dir(&files).map_err(failed)?;
     fill(&files)?;
     let names = names(&files).map_err(failed)?;
+    // safetensors makes its files private; they are as public as the others.
+    let usual = fs::metadata(files.join(LAST)).map(|file| file.permissions());
     for name in &names {
+        if let Ok(usual) = &usual {
+            fs::set_permissions(files.join(name), usual.clone()).map_err(failed)?;
+        }
         let sync = fs::File::open(files.join(name)).and_then(|file| file.sync_all());
         sync.map_err(|source| ModelError::io(dir.join(name), source))?;
     }

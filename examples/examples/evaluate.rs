@@ -18,15 +18,18 @@ struct Args {
     /// Path, or a known name.
     #[arg(long, default_value = "smollm2-135m-instruct")]
     target: String,
-    /// Draft directory or GGUF file, or prompt-lookup or suffix-lookup, which need no model.
+    /// Draft directory, file of blocks or GGUF file, or prompt-lookup or suffix-lookup, which need no model.
     #[arg(long)]
     draft: String,
     /// JSONL rows {"id", "task", "prompt"}.
     #[arg(long)]
     prompts: PathBuf,
-    /// Draft tokens a step.
-    #[arg(long, default_value_t = 3)]
-    gamma: usize,
+    /// Prompts of the file; 0 takes all.
+    #[arg(long, default_value_t = 0)]
+    limit: usize,
+    /// Draft tokens a step; several, such as 1,2,3, are measured one after the other.
+    #[arg(long, value_delimiter = ',', default_value = "3")]
+    gamma: Vec<usize>,
     /// 0 is greedy.
     #[arg(long, default_value_t = 0.6)]
     temperature: f64,
@@ -54,6 +57,13 @@ struct Report {
     gamma: usize,
     temperature: f64,
     tasks: Vec<TaskReport>,
+    by_gamma: Vec<Sweep>,
+}
+
+#[derive(Serialize)]
+struct Sweep {
+    gamma: usize,
+    tasks: Vec<TaskReport>,
 }
 
 fn main() -> ExitCode {
@@ -61,11 +71,17 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Outcome {
-    let prompts = read_prompts(&args.prompts)?;
+    let mut prompts = read_prompts(&args.prompts)?;
+    if args.limit > 0 {
+        prompts.truncate(args.limit);
+    }
+    if args.gamma.contains(&0) {
+        return Err("--gamma must be above 0".into());
+    }
     let target_model = target(&args.target, args.dtype)?;
     let draft_model = draft(&args.draft, args.dtype, &target_model)?;
-    let config = EvaluateConfig {
-        gamma: args.gamma,
+    let config = |gamma| EvaluateConfig {
+        gamma,
         temperature: args.temperature,
         max_new_tokens: args.max_new_tokens,
         seed: args.seed,
@@ -73,26 +89,33 @@ fn run(args: Args) -> Outcome {
         raw: args.raw,
     };
     let mut progress = Progress::start("plain");
-    let plain = plain_speed(&target_model, &prompts, &config, &mut progress)?;
+    let plain = plain_speed(&target_model, &prompts, &config(1), &mut progress)?;
     progress.finish("done");
-    let mut progress = Progress::start("speculative");
-    let tasks = evaluate(
-        &target_model,
-        &draft_model,
-        &prompts,
-        &plain,
-        &config,
-        &mut progress,
-    )?;
-    progress.finish("done");
-    print!("{}", report::table(&tasks));
-    if let Some(path) = &args.json {
+    let mut by_gamma = Vec::new();
+    for &gamma in &args.gamma {
+        let mut progress = Progress::start(&format!("speculative, γ {gamma}"));
+        let tasks = evaluate(
+            &target_model,
+            &draft_model,
+            &prompts,
+            &plain,
+            &config(gamma),
+            &mut progress,
+        )?;
+        progress.finish("done");
+        print!("{}", report::table(&tasks));
+        by_gamma.push(Sweep { gamma, tasks });
+    }
+    if let Some(path) = &args.json
+        && let Some(first) = by_gamma.first()
+    {
         let report = Report {
             target: args.target,
             draft: args.draft,
-            gamma: args.gamma,
+            gamma: first.gamma,
             temperature: args.temperature,
-            tasks,
+            tasks: first.tasks.clone(),
+            by_gamma,
         };
         report::write_json(path, &report)?;
     }

@@ -17,6 +17,7 @@ fn task(name: &str, speedup: f64) -> TaskReport {
         target_passes: 200,
         emitted: 400,
         acceptance_rate: 1.0 / 3.0,
+        acceptance_interval: Some((0.28, 0.39)),
         block_efficiency: 2.0,
         mbsu: 1.5,
         plain_tokens_per_s: 50.0,

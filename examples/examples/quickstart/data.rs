@@ -16,7 +16,7 @@ use fastdraft_train::{
 const CONTINUE_FROM: usize = 40;
 /// Dealt to the questions in turn, as in the paper's alignment stage; 0 is greedy.
 const TEMPERATURES: [f64; 4] = [0.6, 0.8, 0.0, 1.0];
-const TASKS: [&str; 4] = ["code", "instructions", "stories", "summarization"];
+pub const TASKS: [&str; 4] = ["code", "instructions", "stories", "summarization"];
 
 /// Everything quickstart reads.
 pub struct Data {
@@ -123,7 +123,7 @@ fn end(target: &TargetModel) -> u32 {
     target.config().eos_ids.first().copied().unwrap_or(0)
 }
 
-fn assets() -> PathBuf {
+pub fn assets() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets")
 }
 

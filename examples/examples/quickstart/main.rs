@@ -1,6 +1,7 @@
 //! A draft for a real model in ten minutes: pre-train, continue on code, align, measure.
 
 mod data;
+mod pretrained;
 
 use std::{ops::ControlFlow, path::PathBuf, process::ExitCode, time::Duration};
 
@@ -51,6 +52,9 @@ struct Args {
     /// Draft tokens a step.
     #[arg(long, default_value_t = 3)]
     gamma: usize,
+    /// Train nothing: show what the draft in assets/ does for its target.
+    #[arg(long)]
+    pretrained: bool,
 }
 
 #[derive(Serialize)]
@@ -170,6 +174,9 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Outcome {
+    if args.pretrained {
+        return pretrained::show(args.gamma, args.seed);
+    }
     writable(&args.out)?;
     let device = open(&DeviceSpec::default())?;
     let target = target(&args.target, args.dtype)?;

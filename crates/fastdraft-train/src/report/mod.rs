@@ -26,17 +26,26 @@ use crate::{error::TrainError, evaluate::TaskReport};
 #[must_use]
 pub fn table(tasks: &[TaskReport]) -> String {
     let mut out = format!(
-        "{:<14} {:>7} {:>6} {:>6} {:>6} {:>12} {:>12} {:>9}\n",
-        "task", "prompts", "AR", "τ", "MBSU", "plain tok/s", "spec. tok/s", "speed-up"
+        "{:<14} {:>7} {:>6} {:>15} {:>6} {:>6} {:>12} {:>12} {:>9}\n",
+        "task",
+        "prompts",
+        "AR",
+        "95 % interval",
+        "τ",
+        "MBSU",
+        "plain tok/s",
+        "spec. tok/s",
+        "speed-up"
     );
     for t in tasks {
         // Writing to a String cannot fail.
         let _ = writeln!(
             out,
-            "{:<14} {:>7} {:>6.3} {:>6.2} {:>6.2} {:>12.1} {:>12.1} {:>8.2}×",
+            "{:<14} {:>7} {:>6.3} {:>15} {:>6.2} {:>6.2} {:>12.1} {:>12.1} {:>8.2}×",
             t.task,
             t.prompts,
             t.acceptance_rate,
+            interval(t),
             t.block_efficiency,
             t.mbsu,
             t.plain_tokens_per_s,
@@ -45,6 +54,13 @@ pub fn table(tasks: &[TaskReport]) -> String {
         );
     }
     out
+}
+
+fn interval(task: &TaskReport) -> String {
+    match task.acceptance_interval {
+        Some((low, high)) => format!("{low:.3} to {high:.3}"),
+        None => "-".into(),
+    }
 }
 
 /// The same table in Markdown.
@@ -56,17 +72,18 @@ pub fn table(tasks: &[TaskReport]) -> String {
 #[must_use]
 pub fn markdown(tasks: &[TaskReport]) -> String {
     let mut out = String::from(
-        "| task | prompts | AR | τ | MBSU | plain tok/s | speculative tok/s | speed-up |\n\
-         |---|---:|---:|---:|---:|---:|---:|---:|\n",
+        "| task | prompts | AR | 95 % interval | τ | MBSU | plain tok/s | speculative tok/s | speed-up |\n\
+         |---|---:|---:|---:|---:|---:|---:|---:|---:|\n",
     );
     for t in tasks {
         // Writing to a String cannot fail.
         let _ = writeln!(
             out,
-            "| {} | {} | {:.3} | {:.2} | {:.2} | {:.1} | {:.1} | {:.2}× |",
+            "| {} | {} | {:.3} | {} | {:.2} | {:.2} | {:.1} | {:.1} | {:.2}× |",
             t.task,
             t.prompts,
             t.acceptance_rate,
+            interval(t),
             t.block_efficiency,
             t.mbsu,
             t.plain_tokens_per_s,

@@ -1,5 +1,7 @@
 //! Acceptance and speed on prompts, by task, measured with the verifier that ships.
 
+mod interval;
+
 use std::{collections::BTreeMap, ops::ControlFlow, time::Instant};
 
 use fastdraft_data::source::Prompt;
@@ -70,6 +72,10 @@ pub struct TaskReport {
     pub emitted: u64,
     /// Accepted over drafted, the paper's AR; 0 when nothing was drafted.
     pub acceptance_rate: f64,
+    /// Where the acceptance rate lies with 95 % confidence, by resampling prompts (percentile
+    /// bootstrap, Efron 1979); absent with fewer than two prompts.
+    #[serde(default)]
+    pub acceptance_interval: Option<(f64, f64)>,
     /// Tokens emitted for each target pass, τ.
     pub block_efficiency: f64,
     /// τ / (cγ + 1), with c the draft's share of the target's parameters.
@@ -111,6 +117,14 @@ pub fn plain_speed(
     Ok(plain)
 }
 
+/// What one task gave: drafted and accepted of each prompt, and the sums.
+#[derive(Default)]
+struct Measured {
+    prompts: Vec<(u64, u64)>,
+    metrics: Metrics,
+    seconds: f64,
+}
+
 /// Decodes every prompt with the draft, and reports each task, by name.
 ///
 /// # Errors
@@ -124,7 +138,7 @@ pub fn evaluate<S: DraftSource>(
     progress: &mut Progress,
 ) -> Result<Vec<TaskReport>, TrainError> {
     not_empty(prompts)?;
-    let mut tasks: BTreeMap<String, (usize, Metrics, f64)> = BTreeMap::new();
+    let mut tasks: BTreeMap<String, Measured> = BTreeMap::new();
     for (index, prompt) in prompts.iter().enumerate() {
         let ids = target.encode(&prompt.prompt, config.is_raw(&prompt.task))?;
         let capacity = ids.len() + config.max_new_tokens + config.gamma + 1;
@@ -141,15 +155,20 @@ pub fn evaluate<S: DraftSource>(
         )
         .map_err(decode)?;
         let entry = tasks.entry(prompt.task.clone()).or_default();
-        entry.0 += 1;
-        entry.1.merge(&out.metrics);
-        entry.2 += start.elapsed().as_secs_f64();
+        entry.seconds += start.elapsed().as_secs_f64();
+        entry.metrics.merge(&out.metrics);
+        (entry.prompts).push((out.metrics.drafted, out.metrics.accepted));
         progress.set((index + 1) as f64 / prompts.len() as f64, &prompt.task);
     }
     let c = draft.cost_ratio(target);
     Ok(tasks
         .into_iter()
-        .map(|(task, (prompts, metrics, seconds))| {
+        .map(|(task, measured)| {
+            let Measured {
+                prompts,
+                metrics,
+                seconds,
+            } = measured;
             let rate = |tokens: u64, seconds: f64| tokens as f64 / seconds.max(1e-9);
             let plain_tokens_per_s = rate(
                 plain.emitted.get(&task).copied().unwrap_or(0),
@@ -158,7 +177,8 @@ pub fn evaluate<S: DraftSource>(
             let speculative_tokens_per_s = rate(metrics.emitted, seconds);
             TaskReport {
                 task,
-                prompts,
+                prompts: prompts.len(),
+                acceptance_interval: interval::bootstrap(&prompts, config.seed),
                 drafted: metrics.drafted,
                 accepted: metrics.accepted,
                 target_passes: metrics.target_passes,

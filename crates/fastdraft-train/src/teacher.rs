@@ -50,6 +50,11 @@ impl SparseDistributions {
         Some((self.ids.get(span.clone())?, self.probabilities.get(span)?))
     }
 
+    /// Ids and probabilities of all positions, `[positions, k]` each.
+    pub(crate) fn columns(&self) -> (&[u32], &[f32]) {
+        (&self.ids, &self.probabilities)
+    }
+
     /// Adds a position from its logits: the softmax over all of them, `k` kept, equal ones by id.
     ///
     /// # Shapes
@@ -138,6 +143,16 @@ impl TaughtRows {
     #[must_use]
     pub fn packed(&self) -> &PackedTokens {
         &self.packed
+    }
+
+    /// All distributions.
+    pub(crate) fn teacher(&self) -> &SparseDistributions {
+        &self.teacher
+    }
+
+    /// The distribution of the first masked token of each row.
+    pub(crate) fn first(&self) -> &[usize] {
+        &self.first
     }
 
     /// The distributions, and which of them belongs to the first masked token of a row.

@@ -2,12 +2,16 @@
 
 mod budget;
 mod config;
+mod engine;
 mod source;
 mod state;
 mod trainer;
 
 pub use budget::Budget;
 pub use config::StageConfig;
+pub(crate) use engine::Snapshot;
+pub use engine::{Engine, Observer};
 pub use source::Source;
 pub use state::{StageReport, StageState, Step};
 pub use trainer::Trainer;
+pub(crate) use trainer::loader;

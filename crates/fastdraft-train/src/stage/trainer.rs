@@ -1,13 +1,14 @@
 //! The training loop.
 
-use std::{ops::ControlFlow, time::Instant};
+use std::{ops::ControlFlow, path::Path, time::Instant};
 
 use burn::{module::Module, optim::GradientsParams, tensor::Device};
 use fastdraft_data::MixtureLoader;
-use fastdraft_model::{Checkpoint, DraftVocabulary, decoder::Decoder};
+use fastdraft_model::{Checkpoint, DraftVocabulary, decoder::Decoder, export};
 
-use super::{Source, StageConfig, StageReport, StageState, Step};
+use super::{Engine, Observer, Snapshot, Source, StageConfig, StageReport, StageState, Step};
 use crate::{
+    checkpoint::tensors,
     error::TrainError,
     loss::{Batch, Row, fused, plain},
     optim::AdamW,
@@ -90,7 +91,7 @@ impl Trainer {
         config: &StageConfig,
         sources: &[S],
         mut state: StageState,
-        observe: &mut dyn FnMut(&Step<'_>) -> Result<ControlFlow<()>, TrainError>,
+        observe: &mut Observer<'_>,
     ) -> Result<StageState, TrainError> {
         let sources: Vec<Source<'a>> = sources.iter().map(|source| (*source).into()).collect();
         let loader = loader(config, &sources)?;
@@ -101,6 +102,7 @@ impl Trainer {
         loop {
             let done = config.budget.spent(&state);
             if done >= 1.0 {
+                state.optimizer = (optimizer.steps() > 0).then_some(optimizer);
                 break;
             }
             let rows: Vec<Row<'_>> = (loader.batch(state.step).into_iter())
@@ -130,14 +132,17 @@ impl Trainer {
             state.step += 1;
             state.seconds = before + start.elapsed().as_secs_f64();
             state.optimizer = Some(optimizer);
+            let held = Held {
+                decoder: &decoder,
+                vocabulary: self.vocabulary.as_ref(),
+            };
             let step = Step {
                 loss,
                 norm,
                 rate,
                 done,
                 state: &state,
-                decoder: &decoder,
-                vocabulary: self.vocabulary.as_ref(),
+                weights: &held,
             };
             let next = observe(&step)?;
             if next.is_break() {
@@ -163,7 +168,49 @@ impl Trainer {
     }
 }
 
-fn loader(config: &StageConfig, sources: &[Source<'_>]) -> Result<MixtureLoader, TrainError> {
+impl Engine for Trainer {
+    fn run_stage(
+        &mut self,
+        config: &StageConfig,
+        sources: &[Source<'_>],
+        state: StageState,
+        observe: &mut Observer<'_>,
+    ) -> Result<StageState, TrainError> {
+        self.run_from(config, sources, state, observe)
+    }
+
+    fn checkpoint(&self) -> Result<Checkpoint, TrainError> {
+        Self::checkpoint(self)
+    }
+}
+
+/// Weights of this process.
+struct Held<'a> {
+    decoder: &'a Decoder,
+    vocabulary: Option<&'a DraftVocabulary>,
+}
+
+impl Snapshot for Held<'_> {
+    fn checkpoint(&self) -> Result<Checkpoint, TrainError> {
+        Ok(self.decoder.to_checkpoint(self.vocabulary.cloned())?)
+    }
+
+    fn save(&self, folder: &Path, state: &StageState) -> Result<Option<u32>, TrainError> {
+        export::hf::save(folder, &self.checkpoint()?)?;
+        tensors::write(&folder.join("moments.safetensors"), state)?;
+        Ok(state.optimizer.as_ref().map(AdamW::steps))
+    }
+}
+
+/// The order of the rows of a stage.
+///
+/// # Errors
+/// [`TrainError::Teacher`] when the loss needs probabilities that a source lacks,
+/// [`TrainError::Data`] for an unusable mixture.
+pub(crate) fn loader(
+    config: &StageConfig,
+    sources: &[Source<'_>],
+) -> Result<MixtureLoader, TrainError> {
     let taught = (sources.iter()).all(|source| source.is_taught() || source.weight() == 0);
     if config.loss.needs_teacher() && !taught {
         return Err(TrainError::Teacher {

@@ -1,4 +1,4 @@
-//! Runs a recipe: `train RECIPE.toml [--out DIR] [--resume] [--check]`.
+//! Runs a recipe: `train RECIPE.toml [--out DIR] [--resume] [--check] [--engine burn|torch]`.
 
 use std::{
     fs::File,
@@ -12,7 +12,7 @@ use std::{
     },
 };
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use fastdraft_data::{
     PackedTokens, Packer, frequency,
     source::{documents, read_prompts},
@@ -28,9 +28,10 @@ use fastdraft_train::{
     progress::Progress,
     recipe::{AnswersSource, EvaluationSpec, Recipe, SourceSpec, ValidRecipe},
     report::{self, HtmlReport},
-    stage::{Source, StageConfig, StageState, Step, Trainer},
+    stage::{Engine, Source, StageConfig, StageState, Step, Trainer},
     target::save_draft,
     teacher::{SparseDistributions, TaughtRows},
+    torch::{TorchConfig, TorchEngine},
 };
 
 /// Checkpoints of a stage that stay.
@@ -52,6 +53,15 @@ struct Args {
     /// Weight format of the target and of drafts that are measured.
     #[arg(long, value_enum, default_value = "bf16")]
     dtype: Dtype,
+    /// What runs the steps.
+    #[arg(long, value_enum, default_value = "burn")]
+    engine: EngineKind,
+    /// Processes of the torch engine, one for each accelerator.
+    #[arg(long, default_value_t = 1)]
+    ranks: usize,
+    /// Interpreter of the torch engine; else that of $FASTDRAFT_PYTHON, else python3.
+    #[arg(long)]
+    python: Option<PathBuf>,
     /// Go on from the newest checkpoint in the output folder.
     #[arg(long)]
     resume: bool,
@@ -61,6 +71,15 @@ struct Args {
     /// Only say what the recipe would do.
     #[arg(long)]
     check: bool,
+}
+
+/// The engines by name.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum EngineKind {
+    /// Burn, in this process.
+    Burn,
+    /// PyTorch, through torchrun.
+    Torch,
 }
 
 /// Rows of one source.
@@ -118,7 +137,6 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn std::error::Error>> {
         )
         .into());
     }
-    let device = open(&args.device)?;
     let target = target(&recipe.target, args.dtype)?;
     let mut stages = Vec::new();
     for stage in &recipe.stages {
@@ -144,7 +162,7 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn std::error::Error>> {
         }
         None => (0, draft(&recipe, &stages, &target)?, StageState::default()),
     };
-    let mut trainer = Trainer::new(&first, &device, recipe.draft.freeze_embedding)?;
+    let mut trainer = engine(args, &recipe, first, &target)?;
     let mut metrics = metrics(
         &args.out.join("metrics.jsonl"),
         &recipe.stage_configs()[..=start],
@@ -188,7 +206,7 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn std::error::Error>> {
             })
         };
         let from = std::mem::take(&mut state);
-        let ended = trainer.run_from(config, &sources, from, &mut observe)?;
+        let ended = trainer.run_stage(config, &sources, from, &mut observe)?;
         if stop.load(Ordering::Relaxed) {
             eprintln!("stopped after step {}; go on with --resume", ended.step);
             return Ok(ExitCode::from(INTERRUPTED));
@@ -218,6 +236,31 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn std::error::Error>> {
     println!("draft: {}", args.out.join("draft").display());
     println!("report: {}", path.display());
     Ok(ExitCode::SUCCESS)
+}
+
+fn engine(
+    args: &Args,
+    recipe: &ValidRecipe,
+    draft: Checkpoint,
+    target: &TargetModel,
+) -> Result<Box<dyn Engine>, Box<dyn std::error::Error>> {
+    let freeze = recipe.draft.freeze_embedding;
+    Ok(match args.engine {
+        EngineKind::Burn => Box::new(Trainer::new(&draft, &open(&args.device)?, freeze)?),
+        EngineKind::Torch => {
+            let named = std::env::var_os("FASTDRAFT_PYTHON").map(PathBuf::from);
+            let python = args.python.clone().or(named);
+            let config = TorchConfig {
+                python: python.unwrap_or_else(|| "python3".into()),
+                ranks: args.ranks,
+                device: (&args.device).into(),
+                folder: Some(args.out.join("torch")),
+                fingerprint: target.tokenizer.fingerprint(),
+                ..TorchConfig::default()
+            };
+            Box::new(TorchEngine::new(draft, freeze, config)?)
+        }
+    })
 }
 
 /// The log of steps, without lines of steps that come again: the run had gone on after its last

@@ -18,11 +18,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let (vocabulary, batch, length) = (number(8192)?, number(8)?, number(256)?);
     let (steps, warm) = (number(6)?, number(2)?);
-    let config = DecoderConfig {
-        tied: true,
-        ..DecoderConfig::llama(vocabulary, 256, 4)
-    };
-    let draft = init::random(config, None, 1)?;
+    let mut draft = init::random(DecoderConfig::llama(vocabulary, 256, 4), None, 1)?;
+    draft.config.tied = true;
+    draft.weights.remove("lm_head.weight");
     let parameters: usize = draft.weights.iter().map(|(_, t)| t.data.len()).sum();
     let mut trainer = Trainer::new(&draft, &Device::flex(), false)?;
     let mut packer = Packer::new(length, 0);

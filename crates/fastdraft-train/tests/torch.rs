@@ -18,7 +18,7 @@ use fastdraft_train::{
     loss::Loss,
     optim::AdamWConfig,
     stage::{Budget, Engine, Source, StageConfig, StageState, Step, Trainer},
-    torch::{TorchConfig, TorchEngine},
+    torch::{Autocast, Nodes, TorchConfig, TorchEngine},
 };
 use torch_common::{SEQ, VOCABULARY, corpus, draft, python, taught};
 
@@ -244,6 +244,57 @@ fn the_observer_ends_a_stage_and_another_engine_goes_on() {
     let mut trainer = Trainer::new(&torch.checkpoint().unwrap(), &Device::flex(), true).unwrap();
     let (_, state) = run(&mut trainer, &config, state);
     close("losses", &state.losses, &expected.losses, 1e-3);
+}
+
+/// Two machines that share a folder, both of them this one.
+#[test]
+fn a_second_machine_joins_and_products_can_be_bfloat16() {
+    let dir = tempfile::tempdir().unwrap();
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .unwrap()
+        .port();
+    let Some(mut torch) = worker(TorchConfig {
+        folder: Some(dir.path().to_path_buf()),
+        autocast: Some(Autocast::Bfloat16),
+        nodes: Some(Nodes {
+            count: 2,
+            address: "127.0.0.1".into(),
+            port,
+        }),
+        ..ranks(1)
+    }) else {
+        return;
+    };
+    let run_folder = dir.path().join("FT");
+    let second = std::thread::spawn(move || {
+        while !run_folder.join("stage.json").exists() || !run_folder.join("worker.log").exists() {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        Command::new(python().unwrap())
+            .args(["-m", "torch.distributed.run", "--nnodes=2", "--node-rank=1"])
+            .args(["--nproc-per-node=1", "--master-addr=127.0.0.1"])
+            .arg(format!("--master-port={port}"))
+            .arg(run_folder.join("worker/main.py"))
+            .arg(run_folder)
+            .env("OMP_NUM_THREADS", "1")
+            .stdin(std::process::Stdio::null())
+            .output()
+            .unwrap()
+    });
+    let config = stage(Loss::CrossEntropyKl, 10);
+    let (seen, _) = run(&mut torch, &config, StageState::default());
+    let output = second.join().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("rank 1 of 2: pid "), "{said}");
+    let (expected, _) = run(&mut burn(), &config, StageState::default());
+    let apart: Vec<f32> = (expected.iter().zip(&seen))
+        .map(|(a, b)| (a[0] - b[0]).abs())
+        .collect();
+    // Eight bits of a product's mantissa, not float32 and not another model.
+    assert!(apart.iter().all(|apart| *apart < 2e-2), "{apart:?}");
+    assert!(apart.iter().any(|apart| *apart > 1e-5), "{apart:?}");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use fastdraft_train::{
     optim::schedule::Schedule,
     progress::Progress,
     report,
-    stage::{Budget, StageConfig, Trainer},
+    stage::{Budget, Freeze, StageConfig, Trainer},
     target::save_draft,
 };
 
@@ -87,7 +87,7 @@ fn a_missing_file_is_named() {
 fn a_learning_rate_that_diverges_names_the_step() {
     let kept = DraftVocabulary::new((0..64).collect(), 64).unwrap();
     let draft = init::random(DecoderConfig::llama(64, 32, 1), Some(kept), 1).unwrap();
-    let mut trainer = Trainer::new(&draft, &Device::flex(), false).unwrap();
+    let mut trainer = Trainer::new(&draft, &Device::flex(), Freeze::NONE).unwrap();
     let mut packer = Packer::new(16, 0);
     packer.push_document(&(0..640).map(|i| i * 7 % 64).collect::<Vec<u32>>());
     let packed = packer.finish().unwrap();

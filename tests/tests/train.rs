@@ -10,7 +10,7 @@ use fastdraft_model::{
 use fastdraft_train::{
     optim::schedule::Schedule,
     progress::Progress,
-    stage::{Budget, StageConfig, Trainer},
+    stage::{Budget, Freeze, StageConfig, Trainer},
 };
 
 const VOCABULARY: u32 = 97;
@@ -63,7 +63,7 @@ fn draft() -> Checkpoint {
 }
 
 fn recipe() -> (Checkpoint, Vec<f32>) {
-    let mut trainer = Trainer::new(&draft(), &Device::flex(), false).unwrap();
+    let mut trainer = Trainer::new(&draft(), &Device::flex(), Freeze::NONE).unwrap();
     let (text, code, answers) = (corpus(5), corpus(7), answers());
     let mut losses = Vec::new();
     let stages: [(&str, Vec<(&PackedTokens, u32)>); 3] = [
@@ -100,7 +100,7 @@ fn every_stage_learns_and_equal_seeds_give_equal_drafts() {
 #[test]
 fn a_frozen_embedding_keeps_every_bit() {
     let before = draft();
-    let mut trainer = Trainer::new(&before, &Device::flex(), true).unwrap();
+    let mut trainer = Trainer::new(&before, &Device::flex(), Freeze::EMBEDDING).unwrap();
     let text = corpus(5);
     trainer
         .run(&stage("PT", 5), &[(&text, 1)], &mut Progress::hidden())

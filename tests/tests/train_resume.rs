@@ -9,7 +9,7 @@ use fastdraft_train::{
     TrainError,
     checkpoint::CheckpointFolder,
     optim::AdamWConfig,
-    stage::{Budget, StageConfig, StageState, Step, Trainer},
+    stage::{Budget, Freeze, StageConfig, StageState, Step, Trainer},
 };
 
 fn corpus() -> PackedTokens {
@@ -41,7 +41,7 @@ fn run(
     folder: &CheckpointFolder,
     stop: usize,
 ) -> (Checkpoint, Vec<f32>) {
-    let mut trainer = Trainer::new(draft, &Device::flex(), false).unwrap();
+    let mut trainer = Trainer::new(draft, &Device::flex(), Freeze::NONE).unwrap();
     let mut observe = |step: &Step<'_>| {
         if step.state.step.is_multiple_of(3) {
             folder.save("PT", step)?;

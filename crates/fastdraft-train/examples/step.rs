@@ -6,7 +6,7 @@ use fastdraft_model::{DecoderConfig, DraftVocabulary, draft::init};
 use fastdraft_train::{
     optim::schedule::Schedule,
     progress::Progress,
-    stage::{Budget, StageConfig, Trainer},
+    stage::{Budget, Freeze, StageConfig, Trainer},
 };
 
 const VOCABULARY: u32 = 49_152;
@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (steps, batch, sequence) = (number(20)?, number(2)?, number(128)?);
     let kept = DraftVocabulary::new((0..HEAD).collect(), VOCABULARY as usize)?;
     let draft = init::random(shape(), Some(kept), 1)?;
-    let mut trainer = Trainer::new(&draft, &Device::flex(), true)?;
+    let mut trainer = Trainer::new(&draft, &Device::flex(), Freeze::EMBEDDING)?;
     let mut packer = Packer::new(sequence, 0);
     let document: Vec<u32> = (0..1u32 << 16).map(|i| i.wrapping_mul(i) % HEAD).collect();
     packer.push_document(&document);

@@ -114,6 +114,32 @@ pub enum TrainError {
         /// What is empty.
         what: String,
     },
+    /// An engine cannot run a stage as it is set up.
+    #[error("engine: {reason}")]
+    Engine {
+        /// What does not fit, and what would.
+        reason: String,
+    },
+    /// A Python interpreter cannot run the torch worker.
+    #[error("{python}: {reason}")]
+    Python {
+        /// The interpreter.
+        python: PathBuf,
+        /// What is missing, and how to get it.
+        reason: String,
+    },
+    /// The torch worker ended before the stage did.
+    #[error("stage {stage}, step {step}: torch worker: {reason}\n{tail}")]
+    Worker {
+        /// Stage.
+        stage: String,
+        /// Step, from 0.
+        step: usize,
+        /// What happened.
+        reason: String,
+        /// Last lines of its error stream.
+        tail: String,
+    },
     /// Speculative decoding failed.
     #[error("decoding: {reason}")]
     Decode {

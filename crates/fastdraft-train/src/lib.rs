@@ -14,6 +14,7 @@ pub mod report;
 pub mod stage;
 pub mod target;
 pub mod teacher;
+pub mod torch;
 
 pub use draft::{AnyDraft, DraftSource};
 pub use error::TrainError;

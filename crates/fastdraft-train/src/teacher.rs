@@ -52,24 +52,6 @@ impl SparseDistributions {
         })
     }
 
-    /// Ids of all positions.
-    ///
-    /// # Shapes
-    /// - `[positions · k]`
-    #[must_use]
-    pub fn ids(&self) -> &[u32] {
-        &self.ids
-    }
-
-    /// Probabilities of all positions.
-    ///
-    /// # Shapes
-    /// - `[positions · k]`
-    #[must_use]
-    pub fn probabilities(&self) -> &[f32] {
-        &self.probabilities
-    }
-
     /// Positions `from..to`, as far as there are any.
     #[must_use]
     pub fn span(&self, from: usize, to: usize) -> Self {
@@ -105,6 +87,11 @@ impl SparseDistributions {
             return None;
         }
         Some((self.ids.get(span.clone())?, self.probabilities.get(span)?))
+    }
+
+    /// Ids and probabilities of all positions, `[positions, k]` each.
+    pub(crate) fn columns(&self) -> (&[u32], &[f32]) {
+        (&self.ids, &self.probabilities)
     }
 
     /// Adds a position from its logits: the softmax over all of them, `k` kept, equal ones by id.
@@ -195,6 +182,16 @@ impl TaughtRows {
     #[must_use]
     pub fn packed(&self) -> &PackedTokens {
         &self.packed
+    }
+
+    /// All distributions.
+    pub(crate) fn teacher(&self) -> &SparseDistributions {
+        &self.teacher
+    }
+
+    /// The distribution of the first masked token of each row.
+    pub(crate) fn first(&self) -> &[usize] {
+        &self.first
     }
 
     /// The distributions, and which of them belongs to the first masked token of a row.

@@ -18,7 +18,7 @@ use fastdraft_train::{
     optim::schedule::Schedule,
     progress::Progress,
     report::{self, HtmlReport, LossPoint, StageSection},
-    stage::{Budget, StageConfig, StageReport, StageState, Step, Trainer},
+    stage::{Budget, Freeze, StageConfig, StageReport, StageState, Step, Trainer},
     target::save_draft,
 };
 use serde::Serialize;
@@ -203,7 +203,7 @@ fn run(args: &Args) -> Outcome {
     let mut blocks = vec![0, 1.min(last), last];
     blocks.dedup();
     let first = init::from_target(&target.checkpoint, &blocks, Some(kept))?;
-    let mut trainer = Trainer::new(&first, &device, true)?;
+    let mut trainer = Trainer::new(&first, &device, Freeze::EMBEDDING)?;
 
     let config = EvaluateConfig {
         gamma: args.gamma,

@@ -1,4 +1,4 @@
-//! Runs a recipe: `train RECIPE.toml [--out DIR] [--resume] [--check]`.
+//! Runs a recipe: `train RECIPE.toml [--out DIR] [--resume] [--check] [--engine burn|torch]`.
 
 mod data;
 mod log;
@@ -15,17 +15,19 @@ use std::{
     },
 };
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use fastdraft_examples::{Dtype, finish, target, writable};
 use fastdraft_hw::{DeviceSpec, open};
+use fastdraft_model::Checkpoint;
 use fastdraft_train::{
-    TrainError,
+    TargetModel, TrainError,
     checkpoint::CheckpointFolder,
     progress::Progress,
-    recipe::Recipe,
+    recipe::{Recipe, ValidRecipe},
     report,
-    stage::{Source, StageConfig, StageState, Step, Trainer},
+    stage::{Engine, Freeze, Source, StageConfig, StageState, Step, Trainer},
     target::save_draft,
+    torch::{TorchConfig, TorchEngine},
 };
 
 use measure::Measure;
@@ -49,6 +51,15 @@ struct Args {
     /// Weight format of the target and of drafts that are measured.
     #[arg(long, value_enum, default_value = "bf16")]
     dtype: Dtype,
+    /// What runs the steps.
+    #[arg(long, value_enum, default_value = "burn")]
+    engine: EngineKind,
+    /// Processes of the torch engine, one for each accelerator.
+    #[arg(long, default_value_t = 1)]
+    ranks: usize,
+    /// Interpreter of the torch engine; else that of $FASTDRAFT_PYTHON, else python3.
+    #[arg(long)]
+    python: Option<PathBuf>,
     /// Go on from the newest checkpoint in the output folder.
     #[arg(long)]
     resume: bool,
@@ -61,6 +72,15 @@ struct Args {
     /// Only say what the recipe would do.
     #[arg(long)]
     check: bool,
+}
+
+/// The engines by name.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum EngineKind {
+    /// Burn, in this process.
+    Burn,
+    /// PyTorch, through torchrun.
+    Torch,
 }
 
 fn main() -> ExitCode {
@@ -105,7 +125,6 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn std::error::Error>> {
         }
         seen.store(true, Ordering::Relaxed);
     })?;
-    let device = open(&args.device)?;
     let target = target(&recipe.target, args.dtype)?;
     let Some(stages) = data::stages(&recipe, &target, &args.out, &stop)? else {
         eprintln!("stopped while the target answered; the same command goes on");
@@ -134,10 +153,7 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn std::error::Error>> {
             StageState::default(),
         ),
     };
-    let mut trainer = Trainer::new(&first, &device, recipe.draft.freeze_embedding)?;
-    if recipe.draft.freeze_head {
-        trainer = trainer.freeze_head();
-    }
+    let mut trainer = engine(args, &recipe, first, &target)?;
     let path = args.out.join("metrics.jsonl");
     let mut metrics = log::open(&path, &recipe.stage_configs()[..=start], state.step)?;
     let mut measure = Measure::new(&recipe, &target, args.dtype, &args.out)?;
@@ -173,7 +189,7 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn std::error::Error>> {
             })
         };
         let from = std::mem::take(&mut state);
-        let ended = trainer.run_from(config, &sources, from, &mut observe)?;
+        let ended = trainer.run_stage(config, &sources, from, &mut observe)?;
         if stop.load(Ordering::Relaxed) {
             eprintln!("stopped after step {}; go on with --resume", ended.step);
             return Ok(ExitCode::from(INTERRUPTED));
@@ -197,4 +213,32 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn std::error::Error>> {
     println!("draft: {}", args.out.join("draft").display());
     println!("report: {}", path.display());
     Ok(ExitCode::SUCCESS)
+}
+
+fn engine(
+    args: &Args,
+    recipe: &ValidRecipe,
+    draft: Checkpoint,
+    target: &TargetModel,
+) -> Result<Box<dyn Engine>, Box<dyn std::error::Error>> {
+    let freeze = Freeze {
+        embedding: recipe.draft.freeze_embedding,
+        head: recipe.draft.freeze_head,
+    };
+    Ok(match args.engine {
+        EngineKind::Burn => Box::new(Trainer::new(&draft, &open(&args.device)?, freeze)?),
+        EngineKind::Torch => {
+            let named = std::env::var_os("FASTDRAFT_PYTHON").map(PathBuf::from);
+            let python = args.python.clone().or(named);
+            let config = TorchConfig {
+                python: python.unwrap_or_else(|| "python3".into()),
+                ranks: args.ranks,
+                device: (&args.device).into(),
+                folder: Some(args.out.join("torch")),
+                fingerprint: target.tokenizer.fingerprint(),
+                ..TorchConfig::default()
+            };
+            Box::new(TorchEngine::new(draft, freeze, config)?)
+        }
+    })
 }

@@ -74,8 +74,9 @@ pub(super) fn read(
 
 fn write_teacher(path: &Path, all: &SparseDistributions) -> Result<(), TrainError> {
     let wrong = |error: safetensors::SafeTensorError| io(path, std::io::Error::other(error));
-    let ids: Vec<u8> = all.ids().iter().flat_map(|id| id.to_le_bytes()).collect();
-    let probabilities: Vec<u8> = (all.probabilities().iter())
+    let (ids, probabilities) = all.columns();
+    let ids: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
+    let probabilities: Vec<u8> = (probabilities.iter())
         .flat_map(|probability| probability.to_le_bytes())
         .collect();
     let shape = vec![all.positions(), all.k()];

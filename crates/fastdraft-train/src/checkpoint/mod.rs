@@ -4,14 +4,14 @@
 //! rows come next follows from the step and the recipe's seed, so no generator is stored.
 
 pub(crate) mod diff;
-mod tensors;
+pub(crate) mod tensors;
 
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 
-use fastdraft_model::{Checkpoint, export, import};
+use fastdraft_model::{Checkpoint, import};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -74,15 +74,14 @@ impl CheckpointFolder {
         let staging = (tempfile::Builder::new().prefix(".checkpoint"))
             .tempdir_in(&self.folder)
             .map_err(io)?;
-        export::hf::save(staging.path(), &step.checkpoint()?)?;
+        let optimizer_step = step.save(staging.path())?;
         let state = step.state;
-        tensors::write(&staging.path().join("moments.safetensors"), state)?;
         let position = Position {
             stage: stage.to_owned(),
             step: state.step,
             tokens: state.tokens,
             seconds: state.seconds,
-            optimizer_step: state.optimizer.as_ref().map(AdamW::steps),
+            optimizer_step,
             recipe: self.recipe.clone(),
         };
         crate::report::write_json(&staging.path().join("position.json"), &position)?;

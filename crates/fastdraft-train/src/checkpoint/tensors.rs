@@ -34,7 +34,7 @@ fn wrong(path: &Path, error: impl std::fmt::Display) -> TrainError {
 
 /// # Errors
 /// [`TrainError::Io`] naming `path`.
-pub(super) fn write(path: &Path, state: &StageState) -> Result<(), TrainError> {
+pub(crate) fn write(path: &Path, state: &StageState) -> Result<(), TrainError> {
     let mut all = vec![(LOSSES.to_owned(), bytes(&state.losses))];
     for (name, moments) in state.optimizer.iter().flat_map(|o| o.moments()) {
         all.push((format!("{FIRST}{name}"), bytes(&moments.first)));
@@ -52,7 +52,7 @@ pub(super) fn write(path: &Path, state: &StageState) -> Result<(), TrainError> {
 ///
 /// # Errors
 /// [`TrainError::Io`] naming `path`.
-pub(super) fn read(path: &Path) -> Result<(Vec<f32>, BTreeMap<String, Moments>), TrainError> {
+pub(crate) fn read(path: &Path) -> Result<(Vec<f32>, BTreeMap<String, Moments>), TrainError> {
     let file = std::fs::read(path).map_err(|source| TrainError::Io {
         path: path.to_owned(),
         source,

@@ -106,6 +106,18 @@ impl Batch {
         (!batch.goals.is_empty() && seq > 0).then_some(batch)
     }
 
+    /// The token that was written at each trained position, as a row of the head; `None` where
+    /// the head lacks it or the loss has no cross-entropy.
+    pub fn labels(&self) -> impl Iterator<Item = Option<u32>> + '_ {
+        (self.goals.iter()).map(|goal| (goal.label_weight > 0.0).then_some(goal.label))
+    }
+
+    /// The target's probabilities at each trained position, as rows of the head with shares that
+    /// sum to 1; empty where none were recorded or the loss needs none.
+    pub fn taught(&self) -> impl Iterator<Item = &[(u32, f32)]> + '_ {
+        self.goals.iter().map(|goal| goal.tokens.as_slice())
+    }
+
     /// Number of trained positions.
     #[must_use]
     pub fn trained(&self) -> usize {

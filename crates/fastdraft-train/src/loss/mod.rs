@@ -15,10 +15,12 @@
 mod batch;
 mod fused;
 mod kind;
+mod objective;
 mod plain;
 mod row;
 
 pub use batch::{Batch, Row};
 pub use fused::fused;
 pub use kind::Loss;
-pub use plain::plain;
+pub use objective::Objective;
+pub use plain::{logits, plain};

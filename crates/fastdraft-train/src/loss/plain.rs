@@ -26,15 +26,26 @@ pub(super) fn hidden(decoder: &Decoder, batch: &Batch) -> Tensor<2> {
     hidden.select(0, ints(batch.positions.clone(), &device))
 }
 
-/// The loss of a batch as a tensor that carries gradients on an autodiff device.
+/// Logits at the trained positions, carrying gradients on an autodiff device.
+///
+/// # Shapes
+/// - output: `[trained, head_size]`
 #[must_use]
-pub fn plain(decoder: &Decoder, batch: &Batch) -> Tensor<1> {
+pub fn logits(decoder: &Decoder, batch: &Batch) -> Tensor<2> {
     let hidden = hidden(decoder, batch);
-    let device = hidden.device();
     let [count, width] = hidden.dims();
     let logits = decoder.head(hidden.reshape([1, count, width]));
     let size = logits.dims()[2];
-    let log_q = log_softmax(logits.reshape([count, size]), 1);
+    logits.reshape([count, size])
+}
+
+/// The loss of a batch as a tensor that carries gradients on an autodiff device.
+#[must_use]
+pub fn plain(decoder: &Decoder, batch: &Batch) -> Tensor<1> {
+    let logits = logits(decoder, batch);
+    let device = logits.device();
+    let [count, _] = logits.dims();
+    let log_q = log_softmax(logits, 1);
     let k = batch.goals.iter().map(|goal| goal.tokens.len()).max();
     let k = k.unwrap_or(0).max(1);
     let mut columns = Columns::default();

@@ -18,7 +18,7 @@ pub enum Budget {
 
 impl Budget {
     /// Fraction spent; 1 or more ends the stage.
-    pub(super) fn spent(self, state: &StageState) -> f64 {
+    pub(crate) fn spent(self, state: &StageState) -> f64 {
         match self {
             Self::Time(limit) => state.seconds / limit.as_secs_f64().max(1e-9),
             Self::Steps(limit) => state.step as f64 / limit.max(1) as f64,

@@ -2,12 +2,18 @@
 
 mod budget;
 mod config;
+mod engine;
+mod freeze;
 mod source;
 mod state;
 mod trainer;
 
 pub use budget::Budget;
 pub use config::StageConfig;
+pub(crate) use engine::Snapshot;
+pub use engine::{Engine, Observer};
+pub use freeze::Freeze;
 pub use source::Source;
 pub use state::{StageReport, StageState, Step};
 pub use trainer::Trainer;
+pub(crate) use trainer::loader;

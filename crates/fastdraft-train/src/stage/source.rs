@@ -13,11 +13,19 @@ pub struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
+    pub(crate) fn packed(&self) -> &'a PackedTokens {
+        self.packed
+    }
+
+    pub(crate) fn taught(&self) -> Option<&'a TaughtRows> {
+        self.taught
+    }
+
     pub(super) fn rows(&self) -> usize {
         self.packed.rows()
     }
 
-    pub(super) fn weight(&self) -> u32 {
+    pub(crate) fn weight(&self) -> u32 {
         self.weight
     }
 

@@ -1,8 +1,11 @@
 //! Where a stage is, and what it did.
 
-use fastdraft_model::{Checkpoint, DraftVocabulary, decoder::Decoder};
+use std::path::Path;
+
+use fastdraft_model::Checkpoint;
 use serde::{Deserialize, Serialize};
 
+use super::Snapshot;
 use crate::{error::TrainError, optim::AdamW};
 
 /// Everything beside the weights that a stage needs to go on after its last step. Which rows
@@ -33,8 +36,7 @@ pub struct Step<'a> {
     pub done: f64,
     /// Where the stage is now.
     pub state: &'a StageState,
-    pub(super) decoder: &'a Decoder,
-    pub(super) vocabulary: Option<&'a DraftVocabulary>,
+    pub(crate) weights: &'a dyn Snapshot,
 }
 
 impl Step<'_> {
@@ -43,7 +45,12 @@ impl Step<'_> {
     /// # Errors
     /// [`TrainError::Model`] when the device cannot hand the weights over.
     pub fn checkpoint(&self) -> Result<Checkpoint, TrainError> {
-        Ok(self.decoder.to_checkpoint(self.vocabulary.cloned())?)
+        self.weights.checkpoint()
+    }
+
+    /// Writes model and moments into a folder; returns the optimizer's steps.
+    pub(crate) fn save(&self, folder: &Path) -> Result<Option<u32>, TrainError> {
+        self.weights.save(folder, self.state)
     }
 
     /// One line of a metrics log.

@@ -1,15 +1,18 @@
 //! The training loop.
 
-use std::{ops::ControlFlow, time::Instant};
+use std::{ops::ControlFlow, path::Path, time::Instant};
 
 use burn::{module::Module, optim::GradientsParams, tensor::Device};
 use fastdraft_data::MixtureLoader;
-use fastdraft_model::{Checkpoint, DraftVocabulary, decoder::Decoder};
+use fastdraft_model::{Checkpoint, DraftVocabulary, decoder::Decoder, export};
 
-use super::{Source, StageConfig, StageReport, StageState, Step};
+use super::{
+    Engine, Freeze, Observer, Snapshot, Source, StageConfig, StageReport, StageState, Step,
+};
 use crate::{
+    checkpoint::tensors,
     error::TrainError,
-    loss::{Batch, Row, fused, plain},
+    loss::{Batch, Objective, Row, fused, logits, plain},
     optim::AdamW,
     progress::Progress,
 };
@@ -20,21 +23,21 @@ pub struct Trainer {
     vocabulary: Option<DraftVocabulary>,
     head_rows: Option<Vec<Option<u32>>>,
     on_host: bool,
+    objective: Option<Box<dyn Objective>>,
 }
 
 impl Trainer {
-    /// Puts a draft on a device for training; the embedding can be kept as it is.
+    /// Puts a draft on a device for training; `freeze` names what stays as it is.
     ///
     /// # Errors
     /// [`TrainError::Model`] for a checkpoint that does not fit its configuration.
-    pub fn new(
-        draft: &Checkpoint,
-        device: &Device,
-        freeze_embedding: bool,
-    ) -> Result<Self, TrainError> {
+    pub fn new(draft: &Checkpoint, device: &Device, freeze: Freeze) -> Result<Self, TrainError> {
         let mut decoder = Decoder::from_checkpoint(draft, &device.clone().autodiff())?;
-        if freeze_embedding {
+        if freeze.embedding {
             decoder.embed_tokens = decoder.embed_tokens.no_grad();
+        }
+        if freeze.head {
+            decoder.lm_head = decoder.lm_head.map(Module::no_grad);
         }
         let head_rows = draft
             .draft_vocabulary
@@ -45,17 +48,16 @@ impl Trainer {
             vocabulary: draft.draft_vocabulary.clone(),
             head_rows,
             on_host: *device == Device::flex(),
+            objective: None,
         })
     }
 
-    /// Keeps the head as it is. With the embedding frozen too, a head that began as rows of the
-    /// embedding stays so, see [`whole`](fastdraft_model::draft::whole).
+    /// Minimises `objective` instead of the loss of the stages. What a [`Batch`] carries still
+    /// follows from that loss: probabilities with one that needs them, labels with one that has
+    /// cross-entropy.
     #[must_use]
-    pub fn freeze_head(mut self) -> Self {
-        if let Some(mut head) = self.decoder.lm_head.take() {
-            head.weight = head.weight.no_grad();
-            self.decoder.lm_head = Some(head);
-        }
+    pub fn with_objective(mut self, objective: impl Objective + 'static) -> Self {
+        self.objective = Some(Box::new(objective));
         self
     }
 
@@ -101,7 +103,7 @@ impl Trainer {
         config: &StageConfig,
         sources: &[S],
         mut state: StageState,
-        observe: &mut dyn FnMut(&Step<'_>) -> Result<ControlFlow<()>, TrainError>,
+        observe: &mut Observer<'_>,
     ) -> Result<StageState, TrainError> {
         let sources: Vec<Source<'a>> = sources.iter().map(|source| (*source).into()).collect();
         let loader = loader(config, &sources)?;
@@ -112,6 +114,7 @@ impl Trainer {
         loop {
             let done = config.budget.spent(&state);
             if done >= 1.0 {
+                state.optimizer = (optimizer.steps() > 0).then_some(optimizer);
                 break;
             }
             let rows: Vec<Row<'_>> = (loader.batch(state.step).into_iter())
@@ -141,14 +144,17 @@ impl Trainer {
             state.step += 1;
             state.seconds = before + start.elapsed().as_secs_f64();
             state.optimizer = Some(optimizer);
+            let held = Held {
+                decoder: &decoder,
+                vocabulary: self.vocabulary.as_ref(),
+            };
             let step = Step {
                 loss,
                 norm,
                 rate,
                 done,
                 state: &state,
-                decoder: &decoder,
-                vocabulary: self.vocabulary.as_ref(),
+                weights: &held,
             };
             let next = observe(&step)?;
             if next.is_break() {
@@ -165,6 +171,11 @@ impl Trainer {
         decoder: &Decoder,
         batch: &Batch,
     ) -> Result<(f32, GradientsParams), TrainError> {
+        if let Some(objective) = &self.objective {
+            let loss = objective.loss(logits(decoder, batch), batch);
+            let value = loss.clone().into_scalar::<f32>();
+            return Ok((value, GradientsParams::from_grads(loss.backward(), decoder)));
+        }
         if self.on_host {
             return fused(decoder, batch);
         }
@@ -174,7 +185,49 @@ impl Trainer {
     }
 }
 
-fn loader(config: &StageConfig, sources: &[Source<'_>]) -> Result<MixtureLoader, TrainError> {
+impl Engine for Trainer {
+    fn run_stage(
+        &mut self,
+        config: &StageConfig,
+        sources: &[Source<'_>],
+        state: StageState,
+        observe: &mut Observer<'_>,
+    ) -> Result<StageState, TrainError> {
+        self.run_from(config, sources, state, observe)
+    }
+
+    fn checkpoint(&self) -> Result<Checkpoint, TrainError> {
+        Self::checkpoint(self)
+    }
+}
+
+/// Weights of this process.
+struct Held<'a> {
+    decoder: &'a Decoder,
+    vocabulary: Option<&'a DraftVocabulary>,
+}
+
+impl Snapshot for Held<'_> {
+    fn checkpoint(&self) -> Result<Checkpoint, TrainError> {
+        Ok(self.decoder.to_checkpoint(self.vocabulary.cloned())?)
+    }
+
+    fn save(&self, folder: &Path, state: &StageState) -> Result<Option<u32>, TrainError> {
+        export::hf::save(folder, &self.checkpoint()?)?;
+        tensors::write(&folder.join("moments.safetensors"), state)?;
+        Ok(state.optimizer.as_ref().map(AdamW::steps))
+    }
+}
+
+/// The order of the rows of a stage.
+///
+/// # Errors
+/// [`TrainError::Teacher`] when the loss needs probabilities that a source lacks,
+/// [`TrainError::Data`] for an unusable mixture.
+pub(crate) fn loader(
+    config: &StageConfig,
+    sources: &[Source<'_>],
+) -> Result<MixtureLoader, TrainError> {
     let taught = (sources.iter()).all(|source| source.is_taught() || source.weight() == 0);
     if config.loss.needs_teacher() && !taught {
         return Err(TrainError::Teacher {

@@ -1,0 +1,52 @@
+//! Tokens a second of pre-training a random Llama, 4 blocks × 256, head and embedding one matrix:
+//! `pretrain_speed VOCABULARY [BATCH] [LENGTH] [STEPS] [WARM]`. Prints one JSON object.
+
+use burn::tensor::Device;
+use fastdraft_data::Packer;
+use fastdraft_model::{DecoderConfig, draft::init};
+use fastdraft_train::{
+    optim::schedule::Schedule,
+    progress::Progress,
+    stage::{Budget, Freeze, StageConfig, Trainer},
+};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let mut arguments = std::env::args().skip(1);
+    let mut number = |default: usize| match arguments.next() {
+        Some(text) => text.parse(),
+        None => Ok(default),
+    };
+    let (vocabulary, batch, length) = (number(8192)?, number(8)?, number(256)?);
+    let (steps, warm) = (number(6)?, number(2)?);
+    let mut draft = init::random(DecoderConfig::llama(vocabulary, 256, 4), None, 1)?;
+    draft.config.tied = true;
+    draft.weights.remove("lm_head.weight");
+    let parameters: usize = draft.weights.iter().map(|(_, t)| t.data.len()).sum();
+    let mut trainer = Trainer::new(&draft, &Device::flex(), Freeze::NONE)?;
+    let mut packer = Packer::new(length, 0);
+    let document: Vec<u32> = (0..1u32 << 17)
+        .map(|i| i.wrapping_mul(i).wrapping_mul(2_654_435_761) % vocabulary as u32)
+        .collect();
+    packer.push_document(&document);
+    let packed = packer.finish()?;
+    let stage = |steps| StageConfig {
+        name: "PT".into(),
+        budget: Budget::Steps(steps),
+        schedule: Schedule::cosine(1e-4),
+        batch,
+        ..StageConfig::default()
+    };
+    if warm > 0 {
+        trainer.run(&stage(warm), &[(&packed, 1)], &mut Progress::hidden())?;
+    }
+    let report = trainer.run(&stage(steps), &[(&packed, 1)], &mut Progress::hidden())?;
+    println!(
+        "{}",
+        serde_json::json!({
+            "parameters": parameters,
+            "tokens_per_second": report.tokens as f64 / report.seconds,
+            "loss": report.last_loss,
+        })
+    );
+    Ok(())
+}

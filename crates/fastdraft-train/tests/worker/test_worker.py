@@ -1,0 +1,267 @@
+"""Parts of the torch worker alone: `test_worker.py WORKER_FOLDER MATERIAL_FOLDER`.
+
+The material is written by the Rust test that runs this: `order.json`, a folder `shards` and what is in it.
+"""
+
+import json
+import os
+import random
+import shutil
+import sys
+import tempfile
+import unittest
+
+WORKER, MATERIAL = sys.argv[1:3]
+sys.path.insert(0, WORKER)
+
+import numpy as np
+import torch
+
+import batch
+import checkpoint
+import loss
+import model
+import optimizer
+import order
+import shards
+
+
+def material(name):
+    with open(os.path.join(MATERIAL, name), encoding="utf-8") as file:
+        return json.load(file)
+
+
+class Order(unittest.TestCase):
+    def test_rows_are_those_of_the_loader(self):
+        compared = 0
+        for case in material("order.json"):
+            ours = order.Order(case["rows"], case["weights"], case["batch"], case["seed"])
+            for step, expected in case["steps"]:
+                self.assertEqual([list(sample) for sample in ours.share(step, 0, 1)], expected)
+                compared += len(expected)
+        self.assertGreater(compared, 3000)
+
+    def test_ranks_share_a_step(self):
+        ours = order.Order([7, 30], [1, 3], 10, 5)
+        for world in (1, 2, 3, 7, 10):
+            parts = [ours.share(3, rank, world) for rank in range(world)]
+            self.assertTrue(all(parts))
+            self.assertEqual(sum(parts, []), ours.share(3, 0, 1))
+
+
+class Shards(unittest.TestCase):
+    def setUp(self):
+        self.facts = material("shards.json")
+        self.folder = os.path.join(tempfile.mkdtemp(), "shards")
+        shutil.copytree(os.path.join(MATERIAL, "shards"), self.folder)
+        self.addCleanup(shutil.rmtree, os.path.dirname(self.folder))
+
+    def open(self, fingerprint=None):
+        given = self.facts["fingerprint"] if fingerprint is None else fingerprint
+        return shards.ShardFolder(self.folder, int(given, 16), self.facts["vocabulary"])
+
+    def test_rows_are_those_that_were_written(self):
+        folder = self.open()
+        folder.verify()
+        self.assertGreater(len(folder.shards), 1)
+        self.assertEqual(folder.rows, len(self.facts["rows"]))
+        for index, (ids, mask) in enumerate(self.facts["rows"]):
+            found = folder.row(index)
+            self.assertEqual(found[0].tolist(), ids)
+            self.assertEqual(found[1].tolist(), mask)
+
+    def test_another_vocabulary_is_refused(self):
+        with self.assertRaisesRegex(shards.ShardError, "made with vocabulary"):
+            self.open("0000000000000bad")
+
+    def read_all(self):
+        folder = self.open()
+        folder.verify()
+        return [folder.row(index) for index in range(folder.rows)]
+
+    def test_any_changed_byte_is_refused(self):
+        path = os.path.join(self.folder, "shard-00000.fds")
+        with open(path, "rb") as file:
+            whole = file.read()
+        picks = random.Random(1)
+        places = list(range(128)) + [picks.randrange(128, len(whole)) for _ in range(300)]
+        for place in places:
+            with open(path, "wb") as file:
+                changed = bytearray(whole)
+                changed[place] ^= 1 << picks.randrange(8)
+                file.write(changed)
+            with self.assertRaises(shards.ShardError, msg=f"byte {place}"):
+                self.read_all()
+
+    def test_cut_and_longer_files_are_refused(self):
+        path = os.path.join(self.folder, "shard-00000.fds")
+        with open(path, "rb") as file:
+            whole = file.read()
+        for changed in (b"", whole[:100], whole[:-1], whole + b"\0", whole[:200]):
+            with open(path, "wb") as file:
+                file.write(changed)
+            with self.assertRaises(shards.ShardError):
+                self.read_all()
+
+    def test_an_index_cannot_reach_outside_its_folder(self):
+        path = os.path.join(self.folder, "index.json")
+        index = material("shards/index.json")
+        for change in (
+            lambda: index["shards"][0].update(file="../shard-00000.fds"),
+            lambda: index["shards"][0].update(file=7),
+            lambda: index["shards"][0].pop("rows"),
+            lambda: index.update(version=2),
+            lambda: index.update(shards=None),
+        ):
+            change()
+            with open(path, "w", encoding="utf-8") as file:
+                json.dump(index, file)
+            with self.assertRaises(shards.ShardError):
+                self.open()
+            index = material("shards/index.json")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write("{")
+        with self.assertRaises(shards.ShardError):
+            self.open()
+
+
+LOSSES = [(1, 0, 0), (0, 1, 0), (0.5, 0.5, 0), (0, 0, 1), (0.5, 0, 0.5)]
+
+
+class Loss(unittest.TestCase):
+    def targets(self, weights):
+        terms = dict(zip(("cross_entropy", "kl", "tvd"), weights))
+        # Tokens 4 and 7 are not in the head.
+        head_rows = np.array([0, 1, 2, 3, -1, 4, 5, -1])
+        thoughts = (
+            np.array([[1, 4, 2], [7, 4, 0], [4, 7, 0], [3, 2, 6]], np.uint32),
+            np.array([[0.5, 0.2, 0.1], [0.6, 0.2, 0.1], [0.5, 0.3, 0.0], [0.7, 0.0, 0.0]], np.float32),
+        )
+        rows = [
+            (np.array([1, 4, 2, 3, 6]), np.array([True, True, False, True, True]), thoughts),
+            (np.array([2, 4, 3, 1, 0]), np.array([False, False, True, False, True]), (thoughts[0][:2], thoughts[1][:2])),
+        ]
+        goals = batch.Batcher(head_rows, terms).goals(rows)
+        return goals, loss.Targets(goals, batch.totals(goals), terms, torch.device("cpu")), terms
+
+    def test_definitions(self):
+        generator = torch.Generator().manual_seed(3)
+        for weights in LOSSES:
+            goals, targets, terms = self.targets(weights)
+            logits = torch.randn(len(goals.positions), 6, generator=generator, dtype=torch.float32)
+            q = torch.softmax(logits.double(), -1).numpy()
+            entropy, kl, tvd = [], [], []
+            for place in range(len(q)):
+                if goals.has_label[place]:
+                    entropy.append(-np.log(q[place, goals.labels[place]]))
+                p = np.zeros(6)
+                for id, share in zip(goals.ids[place], goals.shares[place]):
+                    p[id] += share
+                some = p > 0
+                kl.append(goals.mass[place] * (p[some] * np.log(p[some] / q[place][some])).sum())
+                tvd.append(goals.mass[place] * 0.5 * np.abs(p - q[place]).sum() if some.any() else 0)
+            mass = goals.mass.sum() or 1
+            expected = terms["cross_entropy"] * (np.mean(entropy) if entropy else 0)
+            expected += (terms["kl"] * sum(kl) + terms["tvd"] * sum(tvd)) / mass
+            self.assertAlmostEqual(float(targets.value(logits, slice(None))), expected, places=5, msg=str(weights))
+
+    def test_pieces_have_the_gradients_of_the_whole(self):
+        generator = torch.Generator().manual_seed(4)
+        for weights in LOSSES:
+            goals, targets, _ = self.targets(weights)
+            hidden = torch.randn(len(goals.positions), 5, generator=generator)
+            weight = torch.randn(6, 5, generator=generator)
+            results = []
+            for logits in (None, 1, 13, 1000):
+                h, w = hidden.clone().requires_grad_(), weight.clone().requires_grad_()
+                if logits is None:
+                    value = targets.value(h @ w.T, slice(None))
+                else:
+                    value = loss.head_loss(h, w, targets, logits)
+                (3 * value).backward()
+                results.append((value.detach(), h.grad, w.grad))
+            for other in results[1:]:
+                for a, b in zip(results[0], other):
+                    torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
+
+    def test_shares_outside_the_head_weigh_less(self):
+        goals, _, _ = self.targets((0, 1, 0))
+        # The first masked token of row 0 has no input; the third one's tokens are not in the head.
+        self.assertEqual(goals.positions.tolist(), [0, 3, 5, 7])
+        np.testing.assert_allclose(goals.mass, [0.1, 0.7, 0.6, 0.1], atol=1e-6)
+        np.testing.assert_allclose(goals.shares.sum(1), 1)
+
+
+class Optimizer(unittest.TestCase):
+    def test_steps_are_those_of_the_formula(self):
+        torch.manual_seed(0)
+        named = [("layers.0.weight", torch.nn.Parameter(torch.randn(3, 2))), ("norm.weight", torch.nn.Parameter(torch.randn(4)))]
+        constants = {"beta_1": 0.9, "beta_2": 0.95, "epsilon": 1e-8, "weight_decay": 0.1}
+        for fused in (True, False):
+            ours = optimizer.Optimizer(named, constants, 0.5, fused)
+            w = {name: p.detach().double().clone() for name, p in named}
+            m, v = ({name: torch.zeros_like(p) for name, p in w.items()} for _ in range(2))
+            for step in range(1, 5):
+                for name, p in named:
+                    p.grad = torch.randn(p.shape)
+                norm = ours.gradient_norm()
+                exact = sum(float(p.grad.double().square().sum()) for _, p in named) ** 0.5
+                self.assertAlmostEqual(norm, exact, places=4)
+                for name, p in named:
+                    g = p.grad.double() * min(1, 0.5 / exact)
+                    m[name] += 0.1 * (g - m[name])
+                    v[name] += 0.05 * (g * g - v[name])
+                    first, second = m[name] / (1 - 0.9**step), v[name] / (1 - 0.95**step)
+                    decay = 0.1 if p.dim() == 2 else 0.0
+                    w[name] -= 1e-2 * (first / (second.sqrt() + 1e-8) + decay * w[name])
+                ours.step(1e-2, norm)
+            for name, p in named:
+                torch.testing.assert_close(p.detach().double(), w[name], atol=1e-6, rtol=1e-5)
+
+
+class Layout(unittest.TestCase):
+    CONFIG = {
+        "family": "phi3", "vocabulary_size": 11, "head_size": 11, "hidden_size": 8, "intermediate_size": 6, "layers": 2,
+        "heads": 2, "kv_heads": 1, "head_dim": 4, "norm_epsilon": 1e-5, "sliding_window": 3, "tied": True,
+        "qkv_bias": False, "output_bias": False, "mlp_bias": False, "qk_norm": False,
+    }
+
+    def draft(self):
+        torch.manual_seed(1)
+        return model.Draft(self.CONFIG, {"frequencies": [1.0, 0.1], "attention_factor": 1.0}, 7)
+
+    def test_fused_projections_come_apart_and_together(self):
+        tensors = dict(self.draft().state_dict())
+        whole = dict(tensors)
+        checkpoint.join_fused(whole, self.CONFIG)
+        self.assertEqual(whole["model.layers.1.self_attn.qkv_proj.weight"].shape, (16, 8))
+        self.assertEqual(whole["model.layers.0.mlp.gate_up_proj.weight"].shape, (12, 8))
+        checkpoint.split_fused(whole, self.CONFIG)
+        self.assertEqual(set(whole), set(tensors))
+        for name, value in tensors.items():
+            self.assertTrue(torch.equal(whole[name], value), name)
+
+    def test_moments_come_back(self):
+        self.assertEqual(checkpoint.path_of("model.layers.0.input_layernorm.weight"), "layers.0.input_layernorm.gamma")
+        self.assertEqual(checkpoint.path_of("lm_head.weight"), "lm_head.weight")
+        for name, parameter in self.draft().named_parameters():
+            flat = checkpoint.flatten(name, parameter)
+            self.assertTrue(torch.equal(checkpoint.unflatten(name, flat, parameter.shape), parameter), name)
+        name, value = "model.layers.0.mlp.up_proj.weight", torch.tensor([[1.0, 2.0], [3.0, 4.0]])
+        self.assertEqual(checkpoint.flatten(name, value).tolist(), [1, 3, 2, 4])
+        self.assertEqual(checkpoint.flatten("model.embed_tokens.weight", value).tolist(), [1, 2, 3, 4])
+
+    def test_a_window_hides_older_tokens(self):
+        draft = self.draft()
+        for parameter in draft.parameters():
+            torch.nn.init.normal_(parameter, std=0.3)
+        one = torch.tensor([[1, 2, 3, 4, 5, 6, 7]])
+        other = one.clone()
+        other[0, 0] = 9
+        # Two blocks with a window of 3 see 5 tokens.
+        same = torch.isclose(draft.hidden(one), draft.hidden(other), atol=1e-6).all(-1)[0]
+        self.assertEqual(same.tolist(), [False] * 5 + [True] * 2)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1])

@@ -2,23 +2,19 @@
 
 use alloc::vec::Vec;
 
+use crate::candidates::Candidates;
 use crate::{DistributionError, TokenId, cumulative};
 
 /// How far the sum of probabilities may be from 1.
 const SUM_TOLERANCE: f64 = 1e-6;
 
-/// A token and its logit or unnormalised weight.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Entry {
-    pub(crate) token: TokenId,
-    pub(crate) value: f64,
-}
-
 /// Work space of a transform, kept here so that a reused distribution allocates nothing.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Scratch {
     /// Tokens that may survive truncation.
-    pub(crate) entries: Vec<Entry>,
+    pub(crate) candidates: Candidates,
+    /// Logits with their tokens, to be sorted.
+    pub(crate) pairs: Vec<(TokenId, f32)>,
     /// Logits with penalties, biases and masks applied.
     pub(crate) row: Vec<f32>,
     /// The ids of `row`, or a sorted history.
@@ -261,13 +257,12 @@ impl Distribution {
     }
 
     /// Fills `self` from positive weights in ascending token order.
-    pub(crate) fn set_weights(&mut self, entries: &[Entry]) {
+    pub(crate) fn set_weights(&mut self, candidates: &Candidates) {
         self.clear();
-        let total: f64 = entries.iter().map(|e| e.value).sum();
-        self.tokens.extend(entries.iter().map(|e| e.token));
-        let share = 1.0 / total;
+        let share = 1.0 / candidates.total();
+        self.tokens.extend_from_slice(&candidates.tokens);
         self.probabilities
-            .extend(entries.iter().map(|e| e.value * share));
+            .extend(candidates.weights.iter().map(|w| w * share));
     }
 
     /// The probabilities of a dense support, to be written over before [`Self::mark_dense`].

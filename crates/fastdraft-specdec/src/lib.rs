@@ -7,6 +7,7 @@ extern crate alloc;
 
 mod adjust;
 pub mod batch;
+mod candidates;
 mod clock;
 mod config;
 mod cumulative;

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use crate::distribution::Entry;
+use crate::candidates::Candidates;
 use crate::math::{
     LINEAR_EXCESS, LINEAR_ZERO, UNDERFLOW, exp_nonpositive, exp2_nonpositive_f32, linear_exp2,
     log2_below,
@@ -12,9 +12,10 @@ use crate::{TokenId, TransformError, cumulative};
 /// Logits are looked at in blocks of this many.
 pub(crate) const BLOCK: usize = 64;
 const LANES: usize = 8;
-const WIDE: usize = 16;
 /// Blocks are told apart by how many factors of 2 their largest weight is below the row's.
 const LEVELS: usize = 40;
+/// One block in this many is looked at to tell a flat row.
+const SAMPLE: usize = 8;
 /// The share of the total that makes a block worth exact exponentials.
 const HEAVY: f32 = 1.0 / 65_536.0;
 
@@ -166,7 +167,8 @@ impl Scale {
         masses.resize(blocks.len(), 0.0);
         let zero = LINEAR_ZERO - self.max * scale;
         // Beyond this, rounding moves the straight lines by more than their bounds allow for.
-        if !(scale > 1e-30 && (self.max * scale).abs() < 256.0) {
+        let in_bounds = scale > 1e-30 && (self.max * scale).abs() < 256.0;
+        if !in_bounds || self.is_flat(blocks) {
             return self.refine(logits, -1.0, masses);
         }
         let least = self.max - 60.0 / scale;
@@ -181,6 +183,18 @@ impl Scale {
         }
         let total: f32 = masses.iter().sum();
         self.refine(logits, total * HEAVY, masses)
+    }
+
+    /// Whether so many blocks matter that bounds on the light ones would only come on top.
+    fn is_flat(&self, blocks: &[f32]) -> bool {
+        let scale = self.binary();
+        let weight = |&top: &f32| exp2_nonpositive_f32((top - self.max) * scale);
+        // A sample tells as much as all of them; the largest logit weighs 1 wherever it is.
+        let sample = || blocks.iter().step_by(SAMPLE);
+        let total = sample().map(weight).sum::<f32>() * SAMPLE as f32;
+        let matters = total.max(1.0) / (8.0 * blocks.len() as f32);
+        let matter = sample().filter(|top| weight(top) >= matters).count();
+        matter * SAMPLE * 4 > blocks.len()
     }
 
     /// The sum of all weights, with those of blocks heavier than `heavy` within about 1e-6.
@@ -257,47 +271,32 @@ impl Scale {
 
     /// Collects, in token order, every token whose exponent is at least `floor`, with its weight.
     ///
-    /// A few below `floor` may come along; weights of 0 do not. `weights` is overwritten.
-    pub(crate) fn gather(
-        &self,
-        row: Row<'_>,
-        blocks: &[f32],
-        floor: f64,
-        out: &mut Vec<Entry>,
-        weights: &mut Vec<f64>,
-    ) {
+    /// A few below `floor` may come along; weights of 0 do not.
+    pub(crate) fn gather(&self, row: Row<'_>, blocks: &[f32], floor: f64, out: &mut Candidates) {
         let least = self.logit_floor(floor);
         out.clear();
-        for ((block, &top), start) in row
-            .logits
-            .chunks(BLOCK)
-            .zip(blocks)
-            .zip((0..).step_by(BLOCK))
-        {
+        let (whole, rest) = row.logits.as_chunks::<BLOCK>();
+        let rest_mask = (1u64 << rest.len()) - 1;
+        let rest = [padded(rest)];
+        let masked = whole.iter().map(|block| (block, !0));
+        let masked = masked.chain(rest.iter().map(|block| (block, rest_mask)));
+        for (((block, mask), &top), start) in masked.zip(blocks).zip((0..).step_by(BLOCK)) {
             if top < least {
                 continue;
             }
-            let mut hits = hits(block, least);
+            let mut hits = hits(block, least) & mask;
             while hits != 0 {
-                let index = hits.trailing_zeros() as usize;
+                let index = hits.trailing_zeros() as usize % BLOCK;
                 hits &= hits - 1;
-                out.push(Entry {
-                    token: row.token(start + index),
-                    value: f64::from(block.get(index).copied().unwrap_or(f32::NEG_INFINITY)),
-                });
+                out.tokens.push(row.token(start + index));
+                out.weights.push(f64::from(block[index]));
             }
         }
-        // A list of numbers alone becomes vector code.
-        weights.clear();
-        weights.extend(out.iter().map(|e| e.value));
-        for weight in weights.iter_mut() {
+        for weight in &mut out.weights {
             *weight = self.weight(*weight);
         }
-        for (entry, &weight) in out.iter_mut().zip(weights.iter()) {
-            entry.value = weight;
-        }
         if floor <= UNDERFLOW {
-            out.retain(|e| e.value > 0.0);
+            out.retain(|weight| weight > 0.0);
         }
     }
 
@@ -330,22 +329,21 @@ fn sum_of(weights: &[f32; BLOCK]) -> f32 {
     ((a + e) + (c + g)) + ((b + f) + (d + h))
 }
 
-/// A bit for each of up to 64 logits that is at least `least`, the first one lowest.
+/// A bit for each logit that is at least `least`, the first one lowest.
 #[inline(always)]
-fn hits(block: &[f32], least: f32) -> u64 {
-    let mut mask = 0;
-    let (chunks, rest) = block.as_chunks::<WIDE>();
-    for (chunk, shift) in chunks.iter().zip((0..).step_by(WIDE)) {
-        let mut bits = [0u16; WIDE];
-        for ((bit, &v), place) in bits.iter_mut().zip(chunk).zip(0..) {
-            *bit = if v >= least { 1 << place } else { 0 };
-        }
-        mask |= u64::from(bits.into_iter().fold(0, |a, b| a | b)) << shift;
+fn hits(block: &[f32; BLOCK], least: f32) -> u64 {
+    let mut bytes = [0u8; BLOCK];
+    for (byte, &v) in bytes.iter_mut().zip(block) {
+        *byte = u8::from(v >= least);
     }
-    for (&v, place) in rest.iter().zip(chunks.len() * WIDE..) {
-        mask |= u64::from(v >= least) << place;
-    }
-    mask
+    // The product of eight bytes of 0 or 1 has the i-th of them in the i-th of its highest bits.
+    let (eights, _) = bytes.as_chunks::<LANES>();
+    let eights = eights.iter().map(|&eight| {
+        u64::from_le_bytes(eight).wrapping_mul(0x0102_0408_1020_4080) >> (u64::BITS - 8)
+    });
+    eights
+        .zip((0..).step_by(LANES))
+        .fold(0, |mask, (eight, shift)| mask | (eight << shift))
 }
 
 /// An exponent of at most the logarithm of `weight`, close to it.

@@ -2,10 +2,10 @@
 
 use alloc::vec::Vec;
 
-use crate::distribution::{Distribution, Entry, Scratch};
+use crate::distribution::{Distribution, Scratch};
 use crate::math::UNDERFLOW;
 use crate::softmax::{Row, Scale, exponent_below};
-use crate::{TokenId, TransformError, adjust, cumulative, truncation};
+use crate::{TokenId, TransformError, adjust, truncation};
 
 /// In a row of at most this many tokens top-p sums the weights in double precision.
 const EXACT_BELOW: usize = 4096;
@@ -189,7 +189,8 @@ impl Transform {
     ) -> Result<(), TransformError> {
         self.validate()?;
         let Scratch {
-            entries,
+            candidates,
+            pairs,
             row: copy,
             ids,
             tokens,
@@ -210,7 +211,7 @@ impl Transform {
                 });
             }
             if !ascending {
-                sort(logits, token_ids, entries, copy, ids)?;
+                sort(logits, token_ids, pairs, copy, ids)?;
                 row.ids = Some(ids);
             }
         }
@@ -265,33 +266,33 @@ impl Transform {
         } else {
             min_p.map_or(UNDERFLOW, exponent_below)
         };
-        scale.gather(row, blocks, floor, entries, weights);
+        scale.gather(row, blocks, floor, candidates);
         if let (Some(p), Some(mass)) = (top_p, mass)
-            && cumulative::sum(weights) < p * (1.0 + 1e-9) * mass.most
+            && candidates.total() < p * (1.0 + 1e-9) * mass.most
         {
             let floor = scale.nucleus_floor(p, mass, blocks, maxima, 1.0);
-            scale.gather(row, blocks, floor, entries, weights);
+            scale.gather(row, blocks, floor, candidates);
         }
         if let Some(k) = top_k {
-            truncation::top_k(entries, k, weights);
+            truncation::top_k(candidates, k, weights);
         }
         if let Some(p) = top_p {
             let total = mass.map(|m| m.most);
-            let mut cut = truncation::top_p(entries, p, total, weights);
+            let mut cut = truncation::top_p(candidates, p, total, weights);
             if let Some(mass) = mass.filter(|m| m.least < m.most)
-                && truncation::top_p(entries, p, Some(mass.least), weights) != cut
+                && truncation::top_p(candidates, p, Some(mass.least), weights) != cut
             {
                 let exact = scale.refine(row.logits, -1.0, maxima);
-                cut = truncation::top_p(entries, p, Some(exact.most), weights);
+                cut = truncation::top_p(candidates, p, Some(exact.most), weights);
             }
             if let Some(cut) = cut {
-                cut.keep(entries);
+                cut.keep(candidates);
             }
         }
         if let Some(p) = min_p {
-            truncation::min_p(entries, p);
+            truncation::min_p(candidates, p);
         }
-        out.set_weights(entries);
+        out.set_weights(candidates);
         Ok(())
     }
 }
@@ -328,21 +329,17 @@ fn kth_block(k: usize, blocks: &[f32], maxima: &mut Vec<f32>) -> Option<f32> {
 fn sort(
     logits: &[f32],
     token_ids: &[TokenId],
-    entries: &mut Vec<Entry>,
+    pairs: &mut Vec<(TokenId, f32)>,
     row: &mut Vec<f32>,
     ids: &mut Vec<TokenId>,
 ) -> Result<(), TransformError> {
-    entries.clear();
-    let pairs = token_ids.iter().zip(logits);
-    entries.extend(pairs.map(|(&token, &logit)| Entry {
-        token,
-        value: f64::from(logit),
-    }));
-    entries.sort_unstable_by_key(|e| e.token);
+    pairs.clear();
+    pairs.extend(token_ids.iter().copied().zip(logits.iter().copied()));
+    pairs.sort_unstable_by_key(|&(token, _)| token);
     row.clear();
-    row.extend(entries.iter().map(|e| e.value as f32));
+    row.extend(pairs.iter().map(|&(_, logit)| logit));
     ids.clear();
-    ids.extend(entries.iter().map(|e| e.token));
+    ids.extend(pairs.iter().map(|&(token, _)| token));
     match ids.windows(2).find(|pair| pair.first() == pair.last()) {
         Some(pair) => Err(TransformError::DuplicateToken {
             token: pair.first().copied().unwrap_or_default(),

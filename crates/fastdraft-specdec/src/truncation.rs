@@ -5,12 +5,12 @@
 
 use alloc::vec::Vec;
 
-use crate::distribution::Entry;
+use crate::candidates::Candidates;
 
 const BUCKETS: usize = 1024;
 const SORT_BELOW: usize = 32;
 
-/// Keeps everything heavier than `weight` and the first `ties` entries of exactly that weight.
+/// Keeps everything heavier than `weight` and the first `ties` candidates of exactly that weight.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) struct Cut {
     weight: f64,
@@ -18,42 +18,40 @@ pub(crate) struct Cut {
 }
 
 impl Cut {
-    pub(crate) fn keep(mut self, entries: &mut Vec<Entry>) {
-        entries.retain(|e| {
-            if e.value == self.weight && self.ties > 0 {
-                self.ties -= 1;
-                return true;
-            }
-            e.value > self.weight
+    pub(crate) fn keep(mut self, candidates: &mut Candidates) {
+        candidates.retain(|weight| {
+            let tie = weight == self.weight && self.ties > 0;
+            self.ties -= usize::from(tie);
+            tie || weight > self.weight
         });
     }
 }
 
-/// Keeps the `k` heaviest entries.
-pub(crate) fn top_k(entries: &mut Vec<Entry>, k: usize, weights: &mut Vec<f64>) {
-    if k == 0 || k >= entries.len() {
+/// Keeps the `k` heaviest candidates.
+pub(crate) fn top_k(candidates: &mut Candidates, k: usize, weights: &mut Vec<f64>) {
+    if k == 0 || k >= candidates.weights.len() {
         return;
     }
     weights.clear();
-    weights.extend(entries.iter().map(|e| e.value));
+    weights.extend_from_slice(&candidates.weights);
     let (heavier, &mut weight, _) = weights.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a));
     let ties = 1 + heavier.iter().filter(|&&w| w == weight).count();
-    Cut { weight, ties }.keep(entries);
+    Cut { weight, ties }.keep(candidates);
 }
 
-/// Which entries have heavier ones of a mass below `p` of `total`.
+/// Which candidates have heavier ones of a mass below `p` of `total`.
 ///
-/// `total` is the sum of all weights; `None` when `entries` are all of them.
+/// `total` is the sum of all weights; `None` when `candidates` are all of them.
 pub(crate) fn top_p(
-    entries: &[Entry],
+    candidates: &Candidates,
     p: f64,
     total: Option<f64>,
     weights: &mut Vec<f64>,
 ) -> Option<Cut> {
     let mut mass = [0.0f64; BUCKETS];
-    for entry in entries {
-        if let Some(slot) = mass.get_mut(bucket(entry.value)) {
-            *slot += entry.value;
+    for &weight in &candidates.weights {
+        if let Some(slot) = mass.get_mut(bucket(weight)) {
+            *slot += weight;
         }
     }
     let wanted = p * total.unwrap_or_else(|| mass.iter().rev().sum());
@@ -67,14 +65,14 @@ pub(crate) fn top_p(
         above += bucket_mass;
     }
     weights.clear();
-    let at_boundary = entries.iter().map(|e| e.value);
+    let at_boundary = candidates.weights.iter().copied();
     weights.extend(at_boundary.filter(|&w| bucket(w) == boundary));
     reach(weights, wanted - above)
 }
 
-/// Keeps entries of at least `min_p` times the heaviest weight, which is 1.
-pub(crate) fn min_p(entries: &mut Vec<Entry>, min_p: f64) {
-    entries.retain(|e| e.value >= min_p);
+/// Keeps candidates of at least `min_p` times the heaviest weight, which is 1.
+pub(crate) fn min_p(candidates: &mut Candidates, min_p: f64) {
+    candidates.retain(|weight| weight >= min_p);
 }
 
 /// Weights in (0, 1], heaviest first, in 32 buckets to each factor of 2; the last takes the rest.

@@ -15,14 +15,14 @@ const REFRESH: usize = 256;
 /// Fewest and most steps between two probes while not drafting.
 const PROBE: (usize, usize) = (64, 8192);
 /// Share of the time that probes may cost.
-const PROBE_SHARE: f64 = 0.01;
+const PROBE_SHARE: f64 = 0.005;
 
 /// Maximises (expected tokens) / (γ d + t(γ)), with d the seconds to draft a token, t(γ) those of a
 /// target pass over γ drafted tokens, and the expected tokens of
 /// [`expected_tokens`](super::expected_tokens) at the running acceptance.
 ///
 /// Where that is not 2 % above 1 / t(0) it stops drafting, and probes with one token so rarely that
-/// probes take at most 1 % of the time. Needs a session with a [`Clock`](crate::Clock); without one it
+/// probes take at most half a percent of the time. Needs a session with a [`Clock`](crate::Clock); without one it
 /// stays at `start`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CostAware {
@@ -99,7 +99,8 @@ impl CostAware {
         let alone = self.target(0).filter(|&t| t > 0.0)?;
         let mut best = (0, MARGIN / alone);
         for gamma in 1..=self.max {
-            let seconds = gamma as f64 * draft + self.target(gamma)?;
+            // More rows never take less: where they seem to, the clock was disturbed.
+            let seconds = gamma as f64 * draft + self.target(gamma)?.max(alone);
             let rate = expected_tokens(self.acceptance(), gamma) / seconds;
             if rate > best.1 {
                 best = (gamma, rate);
@@ -171,7 +172,8 @@ impl GammaPolicy for CostAware {
                 self.probe_in = self.probe_in.saturating_sub(1);
             }
         }
-        let wins = self.best() != Some(0);
+        // Without a new probe nothing is known but times, and those of the target alone vary.
+        let wins = (self.drafting || probed) && self.best() != Some(0);
         if self.drafting && !wins {
             self.probe_in = self.patience;
         }

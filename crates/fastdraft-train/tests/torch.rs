@@ -3,6 +3,8 @@
 //! `FASTDRAFT_PYTHON` names the interpreter; without it `python3` is tried, and the tests say that
 //! they are left out when it has no torch.
 
+#![allow(clippy::unwrap_used)]
+
 mod torch_common;
 
 use std::{fs, ops::ControlFlow, path::Path, process::Command};

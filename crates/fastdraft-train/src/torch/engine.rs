@@ -155,8 +155,8 @@ struct Remote<'a> {
 
 impl Remote<'_> {
     fn ready(&self, step: usize) -> Result<(), TrainError> {
-        let event = self.worker.borrow_mut().next();
-        match event.map_err(|failure| self.error(step, failure))? {
+        let event = self.worker.borrow_mut().next_event();
+        match event.map_err(|failure| self.error(step, *failure))? {
             Event::Ready {} => Ok(()),
             other => Err(self.unexpected(step, &other)),
         }
@@ -165,7 +165,7 @@ impl Remote<'_> {
     /// Loss and gradient norm of a step, counted from 0.
     fn step(&self, step: usize, rate: f64) -> Result<(Option<f32>, Option<f32>), TrainError> {
         let event = self.worker.borrow_mut().ask(&Order::Step { rate });
-        match event.map_err(|failure| self.error(step, failure))? {
+        match event.map_err(|failure| self.error(step, *failure))? {
             Event::Step {
                 step: done,
                 loss,
@@ -229,7 +229,7 @@ impl Snapshot for Remote<'_> {
             .map_err(|error| files::io(folder, error))?;
         let order = Order::Save { folder: &folder };
         let event = self.worker.borrow_mut().ask(&order);
-        match event.map_err(|failure| self.error(state.step, failure))? {
+        match event.map_err(|failure| self.error(state.step, *failure))? {
             Event::Saved { updates } => Ok(Some(updates)),
             other => Err(self.unexpected(state.step, &other)),
         }

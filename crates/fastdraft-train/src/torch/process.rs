@@ -119,18 +119,18 @@ impl Worker {
     ///
     /// # Errors
     /// [`Failure`] when a rank reports an error or the ranks end.
-    pub(super) fn ask(&mut self, order: &Order<'_>) -> Result<Event, Failure> {
+    pub(super) fn ask(&mut self, order: &Order<'_>) -> Result<Event, Box<Failure>> {
         if self.tell(order).is_err() {
             return Err(self.failure(None));
         }
-        self.next()
+        self.next_event()
     }
 
     /// The next event.
     ///
     /// # Errors
     /// As [`ask`](Self::ask).
-    pub(super) fn next(&mut self) -> Result<Event, Failure> {
+    pub(super) fn next_event(&mut self) -> Result<Event, Box<Failure>> {
         loop {
             match self.events.recv_timeout(POLL) {
                 Ok(line) => match serde_json::from_str(&line) {
@@ -178,7 +178,7 @@ impl Worker {
         waiting.find(|event| matches!(event, Event::Error { .. }))
     }
 
-    fn failure(&mut self, mut event: Option<Event>) -> Failure {
+    fn failure(&mut self, mut event: Option<Event>) -> Box<Failure> {
         self.leave(ENDING);
         if event.is_none() {
             event = self.reported();
@@ -217,11 +217,11 @@ impl Worker {
         } else {
             own
         };
-        Failure {
+        Box::new(Failure {
             event,
             reason,
             tail,
-        }
+        })
     }
 
     /// Ends the orders and waits; what is still there then is killed.

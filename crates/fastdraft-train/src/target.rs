@@ -54,7 +54,8 @@ impl TargetModel {
             )?),
             None => None,
         };
-        let model = Arc::new(CpuModel::new(&checkpoint, format)?);
+        // From the file, whose blocks a checkpoint no longer has.
+        let model = Arc::new(CpuModel::load(path, format)?);
         Ok(Self {
             checkpoint,
             model,
@@ -175,7 +176,7 @@ impl DraftModel {
                 ),
             });
         }
-        Self::from_checkpoint(&import::load(path)?, format, target)
+        Self::for_target(CpuModel::load(path, format)?, target)
     }
 
     /// A draft that was trained for this target in this process.
@@ -187,8 +188,12 @@ impl DraftModel {
         format: WeightFormat,
         target: &TargetModel,
     ) -> Result<Self, TrainError> {
+        Self::for_target(CpuModel::new(checkpoint, format)?, target)
+    }
+
+    fn for_target(model: CpuModel, target: &TargetModel) -> Result<Self, TrainError> {
         let (draft, wanted) = (
-            checkpoint.config.vocabulary_size,
+            model.config().vocabulary_size,
             target.config().vocabulary_size,
         );
         if draft != wanted {
@@ -197,7 +202,7 @@ impl DraftModel {
             });
         }
         Ok(Self {
-            model: Arc::new(CpuModel::new(checkpoint, format)?),
+            model: Arc::new(model),
             fingerprint: target.tokenizer.fingerprint(),
         })
     }

@@ -2,13 +2,13 @@
 
 use std::{
     arch::aarch64::{
-        float32x4_t, int8x16_t, int16x8_t, int32x4_t, vaddq_f32, vandq_u8, vandq_u32, vcombine_s8,
-        vcvtq_f32_s32, vdup_n_f32, vdupq_n_f32, vdupq_n_s16, vdupq_n_s32, vdupq_n_u8, vdupq_n_u32,
-        vfmaq_f32, vget_high_u16, vget_low_s8, vget_low_s16, vget_low_u16, vld1q_f32, vld1q_s8,
-        vld1q_s16, vld1q_u8, vld1q_u16, vld1q_u32, vmlal_high_s8, vmlal_high_s16, vmlal_s8,
-        vmlal_s16, vmovl_high_s8, vmovl_s8, vmovl_u16, vmulq_f32, vorrq_u32, vpaddlq_s16,
-        vpaddq_s32, vreinterpretq_f32_u32, vreinterpretq_s8_s32, vreinterpretq_s8_u8,
-        vreinterpretq_u32_f32, vshlq_n_u32, vshrq_n_u8, vst1q_f32,
+        float32x4_t, int8x16_t, int16x8_t, int32x4_t, vandq_u8, vandq_u32, vcvtq_f32_s32,
+        vdupq_n_f32, vdupq_n_s16, vdupq_n_s32, vdupq_n_u8, vdupq_n_u32, vfmaq_f32, vget_high_u16,
+        vget_low_s8, vget_low_s16, vget_low_u16, vld1q_f32, vld1q_s8, vld1q_s16, vld1q_u8,
+        vld1q_u16, vld1q_u32, vmlal_high_s8, vmlal_high_s16, vmlal_s8, vmlal_s16, vmovl_high_s8,
+        vmovl_s8, vmovl_u16, vmulq_f32, vorrq_u32, vpaddlq_s16, vpaddq_s32, vreinterpretq_f32_u32,
+        vreinterpretq_s8_s32, vreinterpretq_s8_u8, vreinterpretq_u32_f32, vshlq_n_u32, vshrq_n_u8,
+        vst1q_f32,
     },
     ops::Range,
 };
@@ -146,7 +146,7 @@ impl Integers for Neon {
     }
 
     #[inline(always)]
-    unsafe fn word_floats(s: Self::WordSums) -> Self::F {
+    unsafe fn word_floats(s: Self::WordSums) -> [float32x4_t; 2] {
         // SAFETY: the caller's promise.
         unsafe {
             [
@@ -189,7 +189,7 @@ impl Integers for Neon {
     }
 
     #[inline(always)]
-    unsafe fn quad_floats(s: Self::QuadSums) -> Self::F {
+    unsafe fn quad_floats(s: Self::QuadSums) -> [float32x4_t; 2] {
         // SAFETY: the caller's promise.
         unsafe {
             [

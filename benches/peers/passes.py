@@ -50,7 +50,7 @@ def ours(program, path, dtype, threads):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
-    parser.add_argument("--dtype", default="int8", choices=["f32", "bf16", "int8"])
+    parser.add_argument("--dtype", default="int8", choices=["f32", "bf16", "int8", "gguf"])
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--program", default="target/release/examples/pass_cost")

@@ -47,6 +47,7 @@ fn run(args: &Args) -> Outcome {
         ("f32", Dtype::F32),
         ("bf16", Dtype::Bf16),
         ("int8", Dtype::Int8),
+        ("gguf", Dtype::Gguf),
     ] {
         let model = target(&args.target, dtype)?;
         let bound = model.model.bytes_per_pass() as f64 / bandwidth()?.bytes_per_second * 1e3;

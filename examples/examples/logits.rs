@@ -4,10 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
 
 use clap::Parser;
 use fastdraft_examples::{Dtype, Outcome, finish};
-use fastdraft_model::{
-    engine::cpu::{CpuModel, Segment, Workspace},
-    import,
-};
+use fastdraft_model::engine::cpu::{CpuModel, Segment, Workspace};
 use safetensors::{Dtype as StoredDtype, SafeTensors, tensor::TensorView};
 
 /// Reads `input_ids` [batch, seq] i64, writes `logits` [batch, seq, vocab] f32.
@@ -51,7 +48,7 @@ fn run(args: &Args) -> Outcome {
         .map(|id| u32::try_from(id).map_err(|_| format!("token id {id} is out of range")))
         .collect::<Result<_, _>>()?;
 
-    let model = CpuModel::new(&import::load(&args.model)?, args.dtype.into())?;
+    let model = CpuModel::load(&args.model, args.dtype.into())?;
     let (mut work, mut row_logits) = (Workspace::new(), Vec::new());
     let mut data = Vec::with_capacity(batch * seq * model.config().head_size * 4);
     for row in tokens.chunks_exact(seq) {

@@ -7,7 +7,6 @@ use fastdraft_examples::{Dtype, Outcome, finish};
 use fastdraft_hw::measure::bandwidth;
 use fastdraft_model::{
     engine::cpu::{CpuModel, Segment, Workspace},
-    import,
     source::{self, SourceOptions},
 };
 use serde::Serialize;
@@ -34,6 +33,9 @@ struct Args {
     /// Passes of each size; they take turns.
     #[arg(long, default_value_t = 40)]
     repeats: usize,
+    /// Threads; as many as there are cores if not given.
+    #[arg(long)]
+    threads: Option<usize>,
     /// One JSON object instead of a table.
     #[arg(long)]
     json: bool,
@@ -46,6 +48,13 @@ struct Report {
     bandwidth_gb_s: f64,
     bound_ms: f64,
     passes: Vec<PassCost>,
+    threads: usize,
+    /// Keys and values of the cache.
+    cache_bytes: usize,
+    /// Most memory while loading, and memory after the passes; absent where the system does not
+    /// tell.
+    loading_peak_bytes: Option<usize>,
+    resident_bytes: Option<usize>,
 }
 
 #[derive(Serialize)]
@@ -62,11 +71,21 @@ fn run(args: &Args) -> Outcome {
     if args.tokens.is_empty() || args.tokens.contains(&0) || args.repeats == 0 {
         return Err("--tokens and --repeats must be at least 1".into());
     }
+    if let Some(threads) = args.threads {
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build_global()?;
+    }
     let path = source::resolve(&args.target, &SourceOptions::default())?;
-    let model = CpuModel::new(&import::load(&path)?, args.dtype.into())?;
+    let model = CpuModel::load(&path, args.dtype.into())?;
+    let loaded = memory("VmHWM:");
     let weights_bytes = model.bytes_per_pass();
+    let config = model.config();
+    let row = config.layers * config.kv_heads * config.head_dim * 2 * size_of::<f32>();
+    let largest = args.tokens.iter().copied().max().unwrap_or(1);
     let before = bandwidth()?.bytes_per_second;
     let passes = measure(&model, args)?;
+    let resident_bytes = memory("VmRSS:");
     // Both ends of the run, because a machine's neighbours come and go.
     let bytes_per_second = before.max(bandwidth()?.bytes_per_second);
     let report = Report {
@@ -75,6 +94,10 @@ fn run(args: &Args) -> Outcome {
         bandwidth_gb_s: bytes_per_second / 1e9,
         bound_ms: weights_bytes as f64 / bytes_per_second * 1e3,
         passes,
+        threads: rayon::current_num_threads(),
+        cache_bytes: row * (args.context + largest),
+        loading_peak_bytes: loaded,
+        resident_bytes,
     };
     if args.json {
         println!("{}", serde_json::to_string(&report)?);
@@ -87,6 +110,16 @@ fn run(args: &Args) -> Outcome {
         report.bandwidth_gb_s,
         report.bound_ms
     );
+    if let (Some(loading), Some(resident)) = (report.loading_peak_bytes, report.resident_bytes) {
+        println!(
+            "{} threads; memory: {:.1} MB at most while loading, {:.1} MB after the passes, of \
+             which {:.1} MB cache",
+            report.threads,
+            loading as f64 / 1e6,
+            resident as f64 / 1e6,
+            report.cache_bytes as f64 / 1e6
+        );
+    }
     println!("tokens      ms  of the bound  of the first");
     let first = report.passes.first().map_or(1.0, |pass| pass.ms);
     for pass in &report.passes {
@@ -99,6 +132,14 @@ fn run(args: &Args) -> Outcome {
         );
     }
     Ok(())
+}
+
+/// A line of this process's status on Linux, in bytes.
+fn memory(name: &str) -> Option<usize> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+    let kilobytes: usize = line.split_whitespace().next()?.parse().ok()?;
+    Some(kilobytes * 1024)
 }
 
 /// Median time of each size. Sizes take turns, so that a slow spell of the machine meets them all.

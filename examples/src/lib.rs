@@ -33,6 +33,9 @@ pub enum Dtype {
     Bf16,
     /// 1 byte a weight, 16-bit activations.
     Int8,
+    /// The blocks of a GGUF file as they are, 8-bit activations for four-bit ones; what is not in
+    /// such blocks as int8.
+    Gguf,
 }
 
 impl From<Dtype> for WeightFormat {
@@ -41,6 +44,7 @@ impl From<Dtype> for WeightFormat {
             Dtype::F32 => Self::F32,
             Dtype::Bf16 => Self::Bf16,
             Dtype::Int8 => Self::Int8,
+            Dtype::Gguf => Self::Gguf,
         }
     }
 }

@@ -1,6 +1,9 @@
 //! A target and a draft with what they need to speak text.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use fastdraft_data::{
     chat::{ChatTemplate, Message},
@@ -55,7 +58,8 @@ impl TargetModel {
             )?),
             None => None,
         };
-        let model = Arc::new(CpuModel::new(&checkpoint, format)?);
+        // From the file, whose blocks a checkpoint no longer has.
+        let model = Arc::new(CpuModel::load(path, format)?);
         Ok(Self {
             checkpoint,
             model,
@@ -162,7 +166,12 @@ impl DraftModel {
         format: WeightFormat,
         target: &TargetModel,
     ) -> Result<Self, TrainError> {
-        Self::from_checkpoint(&load_draft(path, target)?, format, target)
+        let file = blocks_file(path);
+        if is_blocks(&file) {
+            return Self::from_checkpoint(&load_draft(path, target)?, format, target);
+        }
+        speaks(path, tokenizer(path)?.0.fingerprint(), target)?;
+        Self::for_target(CpuModel::load(path, format)?, target)
     }
 
     /// A draft that was trained for this target in this process.
@@ -174,8 +183,12 @@ impl DraftModel {
         format: WeightFormat,
         target: &TargetModel,
     ) -> Result<Self, TrainError> {
+        Self::for_target(CpuModel::new(checkpoint, format)?, target)
+    }
+
+    fn for_target(model: CpuModel, target: &TargetModel) -> Result<Self, TrainError> {
         let (draft, wanted) = (
-            checkpoint.config.vocabulary_size,
+            model.config().vocabulary_size,
             target.config().vocabulary_size,
         );
         if draft != wanted {
@@ -184,7 +197,7 @@ impl DraftModel {
             });
         }
         Ok(Self {
-            model: Arc::new(CpuModel::new(checkpoint, format)?),
+            model: Arc::new(model),
             fingerprint: target.tokenizer.fingerprint(),
         })
     }
@@ -213,30 +226,44 @@ pub const BLOCKS: &str = "draft.safetensors";
 /// [`TrainError::Vocabulary`] when sizes or tokens differ, [`TrainError::Model`] or
 /// [`TrainError::Data`] naming the file and what is wrong with it.
 pub fn load_draft(path: &Path, target: &TargetModel) -> Result<Checkpoint, TrainError> {
-    let inside = path.join(BLOCKS);
-    let file = if inside.is_file() { &inside } else { path };
-    let wanted = target.tokenizer.fingerprint();
-    let (found, draft) = if file
-        .extension()
-        .is_some_and(|ending| ending == "safetensors")
-    {
-        let loaded = blocks::load(file, &target.checkpoint)?;
-        (loaded.tokenizer, loaded.draft)
-    } else {
-        let (tokenizer, _) = tokenizer(path)?;
-        (tokenizer.fingerprint(), import::load(path)?)
-    };
-    if found != wanted {
-        return Err(TrainError::Vocabulary {
-            reason: format!(
-                "{} was made for a tokenizer with fingerprint {found:016x}, the target has \
-                 {wanted:016x} ({} tokens); train a draft for this target",
-                path.display(),
-                target.tokenizer.vocabulary_size()
-            ),
-        });
+    let file = blocks_file(path);
+    if is_blocks(&file) {
+        let loaded = blocks::load(&file, &target.checkpoint)?;
+        speaks(path, loaded.tokenizer, target)?;
+        return Ok(loaded.draft);
     }
-    Ok(draft)
+    speaks(path, tokenizer(path)?.0.fingerprint(), target)?;
+    Ok(import::load(path)?)
+}
+
+/// The file of blocks in a directory that has one, else the path itself.
+fn blocks_file(path: &Path) -> PathBuf {
+    let inside = path.join(BLOCKS);
+    if inside.is_file() {
+        inside
+    } else {
+        path.to_owned()
+    }
+}
+
+fn is_blocks(file: &Path) -> bool {
+    file.is_file() && (file.extension()).is_some_and(|ending| ending == "safetensors")
+}
+
+/// Whether a draft made for the tokenizer with that fingerprint speaks the target's tokens.
+fn speaks(path: &Path, found: u64, target: &TargetModel) -> Result<(), TrainError> {
+    let wanted = target.tokenizer.fingerprint();
+    if found == wanted {
+        return Ok(());
+    }
+    Err(TrainError::Vocabulary {
+        reason: format!(
+            "{} was made for a tokenizer with fingerprint {found:016x}, the target has \
+             {wanted:016x} ({} tokens); train a draft for this target",
+            path.display(),
+            target.tokenizer.vocabulary_size()
+        ),
+    })
 }
 
 /// Writes a draft as a Hugging Face directory with the target's tokenizer beside it. The

@@ -66,7 +66,7 @@ pub(crate) fn join(
 }
 
 /// Each fused name with the names and rows of its parts, in storage order.
-fn groups(config: &DecoderConfig) -> Vec<(String, Vec<(String, usize)>)> {
+pub(crate) fn groups(config: &DecoderConfig) -> Vec<(String, Vec<(String, usize)>)> {
     let q = config.heads * config.head_dim;
     let kv = config.kv_heads * config.head_dim;
     let width = config.intermediate_size;

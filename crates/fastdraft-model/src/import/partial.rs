@@ -12,22 +12,36 @@ use crate::{
 
 /// Moves the rows of every query and key projection out of the order of files.
 pub(crate) fn pair(config: &DecoderConfig, weights: &mut Weights) {
-    let Some(rotary) = config.rotary_dim else {
-        return;
-    };
     let names: Vec<String> = weights
         .iter()
-        .filter(|(name, _)| is_rotated(name))
+        .filter(|(name, _)| moves(config, name))
         .map(|(name, _)| name.to_owned())
         .collect();
-    let from = stored(config.head_dim, rotary);
-    let scale = 1.0 / attention_factor(config);
     for name in names {
         if let Some(HostTensor { shape, data }) = weights.remove(&name) {
-            let data = moved(&data, shape[0], &from, |_, from| from >= rotary, scale);
+            let data = paired(config, &name, &data, shape[0]).unwrap_or(data);
             weights.insert(name, shape, data);
         }
     }
+}
+
+/// Whether the rows of that tensor move.
+pub(crate) fn moves(config: &DecoderConfig, name: &str) -> bool {
+    config.rotary_dim.is_some() && is_rotated(name)
+}
+
+/// A tensor of `rows` rows out of the order of files, where that is another one.
+pub(crate) fn paired(
+    config: &DecoderConfig,
+    name: &str,
+    data: &[f32],
+    rows: usize,
+) -> Option<Vec<f32>> {
+    let rotary = config.rotary_dim.filter(|_| is_rotated(name))?;
+    let from = stored(config.head_dim, rotary);
+    let scale = 1.0 / attention_factor(config);
+    let still = |_, from| from >= rotary;
+    Some(moved(data, rows, &from, still, scale))
 }
 
 /// The rows of a tensor in the order of files, where that is another one.

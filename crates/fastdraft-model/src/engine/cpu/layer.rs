@@ -2,12 +2,16 @@
 
 use super::{
     attention::attend,
-    matrix::{Matrix, WeightFormat},
+    matrix::{Matrix, Part, WeightFormat},
     ops,
     pass::Segment,
     workspace::Workspace,
 };
-use crate::{config::DecoderConfig, error::ModelError, weights::Weights};
+use crate::{
+    config::DecoderConfig,
+    error::ModelError,
+    import::tensors::{Tensors, whole},
+};
 
 #[derive(Debug)]
 pub(super) struct Layer {
@@ -22,29 +26,29 @@ pub(super) struct Layer {
 
 impl Layer {
     pub(super) fn load(
-        weights: &Weights,
-        config: &DecoderConfig,
+        tensors: &dyn Tensors,
         index: usize,
         format: WeightFormat,
     ) -> Result<Self, ModelError> {
+        let config = tensors.config();
         let name = |part: &str| format!("model.layers.{index}.{part}");
         let hidden = config.hidden_size;
         let (q, kv) = (
             config.heads * config.head_dim,
             config.kv_heads * config.head_dim,
         );
-        let vector = |part: &str, n: usize| weights.get(&name(part), &[n]).map(|t| t.data.clone());
+        let vector = |part: &str, n: usize| whole(tensors, &name(part), &[n]);
         let fused = |parts: &[(&str, usize)], columns: usize, bias: bool| {
-            let mut data = Vec::new();
             let mut biases = Vec::new();
-            for (part, rows) in parts {
-                let tensor = weights.get(&name(&format!("{part}.weight")), &[*rows, columns])?;
-                data.extend_from_slice(&tensor.data);
-                if bias {
+            if bias {
+                for (part, rows) in parts {
                     biases.extend(vector(&format!("{part}.bias"), *rows)?);
                 }
             }
-            Ok::<_, ModelError>(Matrix::new(&data, columns, bias.then_some(biases), format))
+            let parts: Vec<Part> = (parts.iter())
+                .map(|(part, rows)| (name(&format!("{part}.weight")), *rows))
+                .collect();
+            Matrix::load(tensors, &parts, columns, bias.then_some(biases), format)
         };
         let qk_norm = if config.qk_norm {
             Some((

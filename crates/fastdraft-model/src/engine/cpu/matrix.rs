@@ -8,8 +8,13 @@ use rayon::prelude::*;
 use super::arch::{
     Weight,
     aligned::Aligned,
-    int8::{self, Activations, PackedInt8},
+    four_bit::{self, Minimum, PackedFourBit, Runs},
+    int8::{self, Activations, PackedInt8, Run},
     packed::{GROUP, Packed},
+};
+use crate::{
+    error::ModelError,
+    import::tensors::{Blocks, Tensors},
 };
 
 /// How an engine keeps its weights.
@@ -24,6 +29,10 @@ pub enum WeightFormat {
     /// 1 byte a weight and a float32 scale for every 64 of a row; activations are rounded to 16
     /// bits before each product.
     Int8,
+    /// What a GGUF file has: Q4_0, Q4_1 and Q8_0 blocks keep their values, every other matrix is
+    /// kept as [`Self::Int8`]. Before a product with four-bit weights, activations are rounded to
+    /// 8 bits in runs of 32.
+    Gguf,
 }
 
 #[derive(Debug)]
@@ -31,7 +40,11 @@ enum Data {
     F32(Packed<f32>),
     Bf16(Packed<bf16>),
     Int8(PackedInt8),
+    FourBit(PackedFourBit),
 }
+
+/// A matrix of a model by its name, and its rows.
+pub(super) type Part = (String, usize);
 
 /// `[rows, columns]` with an optional bias `[rows]`.
 #[derive(Debug)]
@@ -47,8 +60,9 @@ pub(super) struct Matrix {
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
     x: Aligned<f32>,
-    y: Vec<f32>,
+    parts: Vec<f32>,
     tokens: Activations,
+    runs: Runs,
 }
 
 /// Below this many weights a product costs less than waking a second thread.
@@ -56,33 +70,67 @@ const PARALLEL_WEIGHTS: usize = 32 * 1024;
 const BLOCKS_PER_THREAD: usize = 3;
 
 impl Matrix {
-    pub(super) fn new(
-        data: &[f32],
+    /// The rows of all `parts`, one after the other.
+    pub(super) fn load(
+        tensors: &dyn Tensors,
+        parts: &[Part],
         columns: usize,
         bias: Option<Vec<f32>>,
         format: WeightFormat,
-    ) -> Self {
-        let rows = data.len() / columns;
-        let (data, padded) = match format {
-            WeightFormat::F32 => {
-                let packed = Packed::new(data, columns);
-                let padded = packed.padded_columns();
-                (Data::F32(packed), padded)
+    ) -> Result<Self, ModelError> {
+        let rows = parts.iter().map(|(_, rows)| rows).sum();
+        let mut padded = columns;
+        let data = match (format, common_blocks(tensors, parts)) {
+            (WeightFormat::F32, _) => {
+                let mut packed = Packed::zeros(rows, columns);
+                floats(tensors, parts, columns, |first, data| {
+                    packed.fill(first, data)
+                })?;
+                padded = packed.padded_columns();
+                Data::F32(packed)
             }
-            WeightFormat::Bf16 => {
-                let packed = Packed::new(data, columns);
-                let padded = packed.padded_columns();
-                (Data::Bf16(packed), padded)
+            (WeightFormat::Bf16, _) => {
+                let mut packed = Packed::zeros(rows, columns);
+                floats(tensors, parts, columns, |first, data| {
+                    packed.fill(first, data)
+                })?;
+                padded = packed.padded_columns();
+                Data::Bf16(packed)
             }
-            WeightFormat::Int8 => (Data::Int8(PackedInt8::new(data, columns)), columns),
+            (WeightFormat::Gguf, Some(Blocks::Q8_0)) => {
+                let mut packed = PackedInt8::zeros(rows, columns, Run::Block);
+                stored(tensors, parts, columns, |first, blocks| {
+                    packed.fill_blocks(first, blocks);
+                })?;
+                Data::Int8(packed)
+            }
+            (WeightFormat::Gguf, Some(kind)) => {
+                let minimum = if kind == Blocks::Q4_0 {
+                    Minimum::Symmetric
+                } else {
+                    Minimum::Stored
+                };
+                let mut packed = PackedFourBit::zeros(rows, columns, minimum);
+                stored(tensors, parts, columns, |first, blocks| {
+                    packed.fill(first, blocks);
+                })?;
+                Data::FourBit(packed)
+            }
+            (WeightFormat::Int8 | WeightFormat::Gguf, _) => {
+                let mut packed = PackedInt8::zeros(rows, columns, Run::Step);
+                floats(tensors, parts, columns, |first, data| {
+                    packed.fill(first, data)
+                })?;
+                Data::Int8(packed)
+            }
         };
-        Self {
+        Ok(Self {
             data,
             rows,
             columns,
             padded,
             bias,
-        }
+        })
     }
 
     pub(super) fn rows(&self) -> usize {
@@ -94,6 +142,7 @@ impl Matrix {
             Data::F32(packed) => packed.bytes(),
             Data::Bf16(packed) => packed.bytes(),
             Data::Int8(packed) => packed.bytes(),
+            Data::FourBit(packed) => packed.bytes(),
         }
     }
 
@@ -103,6 +152,7 @@ impl Matrix {
             Data::F32(packed) => packed.read_row(index, out),
             Data::Bf16(packed) => packed.read_row(index, out),
             Data::Int8(packed) => packed.read_row(index, out),
+            Data::FourBit(packed) => packed.read_row(index, out),
         }
     }
 
@@ -111,8 +161,9 @@ impl Matrix {
         let t = x.len() / self.columns;
         let Scratch {
             x: wide,
-            y: turned,
+            parts,
             tokens,
+            runs,
         } = scratch;
         let x = if self.padded == self.columns {
             x
@@ -128,28 +179,36 @@ impl Matrix {
             }
             &**wide
         };
-        let out = if t == 1 {
+        let block = self.block();
+        let whole = t == 1 || block == self.rows;
+        let out = if whole {
             &mut *y
         } else {
-            turned.resize(self.rows * t, 0.0);
-            turned.as_mut_slice()
+            parts.resize(self.rows * t, 0.0);
+            parts.as_mut_slice()
         };
         match &self.data {
-            Data::F32(packed) => self.stream(GROUP, out, t, |groups, y| {
+            Data::F32(packed) => self.stream(block, out, t, |groups, y| {
                 f32::multiply(packed, groups, x, y, t);
             }),
-            Data::Bf16(packed) => self.stream(GROUP, out, t, |groups, y| {
+            Data::Bf16(packed) => self.stream(block, out, t, |groups, y| {
                 bf16::multiply(packed, groups, x, y, t);
             }),
             Data::Int8(packed) => {
                 tokens.quantize(x, self.columns);
-                self.stream(int8::GROUP, out, t, |groups, y| {
-                    packed.multiply(groups, tokens, y)
+                self.stream(block, out, t, |groups, y| {
+                    packed.multiply(groups, tokens, y);
+                });
+            }
+            Data::FourBit(packed) => {
+                runs.quantize(x);
+                self.stream(block, out, t, |groups, y| {
+                    packed.multiply(groups, runs, y);
                 });
             }
         }
-        if t > 1 {
-            transpose(turned, y, self.rows, t);
+        if !whole {
+            join(parts, y, self.rows, block, t);
         }
         if let Some(bias) = &self.bias {
             for row in y.chunks_exact_mut(self.rows) {
@@ -160,39 +219,99 @@ impl Matrix {
         }
     }
 
-    /// Runs `multiply` over all groups of `size` rows, on every thread when that pays.
+    /// Rows of a group of the packing.
+    fn group(&self) -> usize {
+        match &self.data {
+            Data::F32(_) | Data::Bf16(_) => GROUP,
+            Data::Int8(_) => int8::GROUP,
+            Data::FourBit(_) => four_bit::GROUP,
+        }
+    }
+
+    /// Rows that one thread takes at a time: whole groups, or all rows where threads do not pay.
+    fn block(&self) -> usize {
+        let threads = rayon::current_num_threads();
+        if threads < 2 || self.rows * self.columns < PARALLEL_WEIGHTS {
+            return self.rows;
+        }
+        let groups = self.rows.div_ceil(self.group());
+        (groups.div_ceil(threads * BLOCKS_PER_THREAD) * self.group()).min(self.rows)
+    }
+
+    /// Runs `multiply` over all groups, `block` rows at a time; y is `[blocks][t, rows of a block]`.
     fn stream(
         &self,
-        size: usize,
+        block: usize,
         y: &mut [f32],
         t: usize,
         multiply: impl Fn(Range<usize>, &mut [f32]) + Sync,
     ) {
-        let threads = rayon::current_num_threads();
-        let groups = self.rows.div_ceil(size);
-        if threads < 2 || self.rows * self.columns < PARALLEL_WEIGHTS {
+        let groups = self.rows.div_ceil(self.group());
+        if block == self.rows {
             multiply(0..groups, y);
             return;
         }
-        let block = groups.div_ceil(threads * BLOCKS_PER_THREAD);
-        y.par_chunks_mut(block * size * t)
-            .enumerate()
-            .for_each(|(i, y)| {
-                let start = i * block;
-                multiply(start..(start + block).min(groups), y);
-            });
+        let size = block / self.group();
+        y.par_chunks_mut(block * t).enumerate().for_each(|(i, y)| {
+            multiply(i * size..((i + 1) * size).min(groups), y);
+        });
     }
 }
 
-/// `[rows, t]` to `[t, rows]`.
-fn transpose(from: &[f32], to: &mut [f32], rows: usize, t: usize) {
-    const BLOCK: usize = 64;
-    for start in (0..rows).step_by(BLOCK) {
-        let end = (start + BLOCK).min(rows);
-        for i in 0..t {
-            for r in start..end {
-                to[i * rows + r] = from[r * t + i];
-            }
+/// Calls `each` with every part and the row of the whole where it begins.
+fn in_turn(
+    parts: &[Part],
+    mut each: impl FnMut(&Part, usize) -> Result<(), ModelError>,
+) -> Result<(), ModelError> {
+    let mut first = 0;
+    for part in parts {
+        each(part, first)?;
+        first += part.1;
+    }
+    Ok(())
+}
+
+fn floats(
+    tensors: &dyn Tensors,
+    parts: &[Part],
+    columns: usize,
+    mut fill: impl FnMut(usize, &[f32]),
+) -> Result<(), ModelError> {
+    in_turn(parts, |(name, rows), mut first| {
+        tensors.floats(name, &[*rows, columns], &mut |data| {
+            fill(first, data);
+            first += data.len() / columns;
+        })
+    })
+}
+
+fn stored(
+    tensors: &dyn Tensors,
+    parts: &[Part],
+    columns: usize,
+    mut fill: impl FnMut(usize, &[u8]),
+) -> Result<(), ModelError> {
+    in_turn(parts, |(name, rows), first| {
+        tensors.stored(name, &[*rows, columns], &mut |blocks| fill(first, blocks))
+    })
+}
+
+/// The blocks of all parts, where they are of one kind.
+fn common_blocks(tensors: &dyn Tensors, parts: &[Part]) -> Option<Blocks> {
+    let kind = tensors.blocks(&parts.first()?.0)?;
+    (parts
+        .iter()
+        .all(|(name, _)| tensors.blocks(name) == Some(kind)))
+    .then_some(kind)
+}
+
+/// `[blocks][t, rows of a block]` to `[t, rows]`.
+fn join(parts: &[f32], y: &mut [f32], rows: usize, block: usize, t: usize) {
+    for (index, part) in parts.chunks(block * t).enumerate() {
+        let height = part.len() / t;
+        for (i, values) in part.chunks_exact(height).enumerate() {
+            let start = i * rows + index * block;
+            y[start..start + height].copy_from_slice(values);
         }
     }
 }
@@ -200,6 +319,7 @@ fn transpose(from: &[f32], to: &mut [f32], rows: usize, t: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Checkpoint, DecoderConfig, Weights};
 
     #[test]
     fn a_large_product_in_parallel_equals_a_plain_one() {
@@ -211,7 +331,22 @@ mod tests {
             .map(|i| ((i * 53) % 97) as f32 / 97.0)
             .collect();
         let bias: Vec<f32> = (0..rows).map(|i| i as f32).collect();
-        let matrix = Matrix::new(&w, columns, Some(bias.clone()), WeightFormat::F32);
+        let mut checkpoint = Checkpoint {
+            config: DecoderConfig::llama(100, 64, 1),
+            weights: Weights::new(),
+            draft_vocabulary: None,
+        };
+        checkpoint
+            .weights
+            .insert("w", vec![rows, columns], w.clone());
+        let matrix = Matrix::load(
+            &checkpoint,
+            &[("w".to_owned(), rows)],
+            columns,
+            Some(bias.clone()),
+            WeightFormat::F32,
+        )
+        .unwrap();
         let mut y = vec![0.0; t * rows];
         matrix.apply(&x, &mut y, &mut Scratch::default());
         for i in 0..t {

@@ -1,5 +1,9 @@
 //! A decoder laid out for streaming.
 
+use std::path::Path;
+
+use rayon::prelude::*;
+
 use super::{
     cache::KvCache,
     layer::Layer,
@@ -9,14 +13,15 @@ use crate::{
     checkpoint::{Checkpoint, DraftVocabulary},
     config::DecoderConfig,
     error::ModelError,
+    import::tensors::{self, Tensors, whole},
 };
 
 /// A decoder on the CPU. Weights only: sequences live in [`KvCache`]s.
 ///
 /// ```no_run
-/// use fastdraft_model::{engine::cpu::{CpuModel, Segment, WeightFormat, Workspace}, import};
-/// let checkpoint = import::load("SmolLM2-135M-Instruct.Q4_1.gguf".as_ref())?;
-/// let model = CpuModel::new(&checkpoint, WeightFormat::F32)?;
+/// use fastdraft_model::engine::cpu::{CpuModel, Segment, WeightFormat, Workspace};
+/// let file = "SmolLM2-135M-Instruct.Q4_1.gguf";
+/// let model = CpuModel::load(file.as_ref(), WeightFormat::Gguf)?;
 /// let mut cache = model.cache(256);
 /// let mut logits = Vec::new();
 /// let segment = Segment { cache: &mut cache, tokens: &[504, 3575, 282], outputs: 1 };
@@ -40,27 +45,38 @@ impl CpuModel {
     /// # Errors
     /// [`ModelError::MissingTensor`] or [`ModelError::ShapeMismatch`].
     pub fn new(checkpoint: &Checkpoint, format: WeightFormat) -> Result<Self, ModelError> {
-        let (config, weights) = (&checkpoint.config, &checkpoint.weights);
+        Self::build(checkpoint, format)
+    }
+
+    /// Lays out the model of a GGUF file or a Hugging Face directory in `format`. Tensors are read
+    /// one at a time and large ones in pieces, so that memory holds the weights once.
+    ///
+    /// # Errors
+    /// Those of [`import::load`](crate::import::load).
+    pub fn load(path: &Path, format: WeightFormat) -> Result<Self, ModelError> {
+        Self::build(&*tensors::open(path)?, format)
+    }
+
+    fn build(tensors: &dyn Tensors, format: WeightFormat) -> Result<Self, ModelError> {
+        let config = tensors.config();
         let hidden = config.hidden_size;
-        let embedding = weights.get(
-            "model.embed_tokens.weight",
-            &[config.vocabulary_size, hidden],
-        )?;
-        let head = if config.tied {
-            None
-        } else {
-            let head = weights.get("lm_head.weight", &[config.head_size, hidden])?;
-            Some(Matrix::new(&head.data, hidden, None, format))
+        let matrix = |name: &str, rows: usize| {
+            Matrix::load(tensors, &[(name.to_owned(), rows)], hidden, None, format)
         };
         Ok(Self {
-            embedding: Matrix::new(&embedding.data, hidden, None, format),
+            embedding: matrix("model.embed_tokens.weight", config.vocabulary_size)?,
+            head: if config.tied {
+                None
+            } else {
+                Some(matrix("lm_head.weight", config.head_size)?)
+            },
             layers: (0..config.layers)
-                .map(|index| Layer::load(weights, config, index, format))
+                .into_par_iter()
+                .map(|index| Layer::load(tensors, index, format))
                 .collect::<Result<_, _>>()?,
-            norm: weights.get("model.norm.weight", &[hidden])?.data.clone(),
-            head,
+            norm: whole(tensors, "model.norm.weight", &[hidden])?,
             config: config.clone(),
-            draft_vocabulary: checkpoint.draft_vocabulary.clone(),
+            draft_vocabulary: tensors.draft_vocabulary().cloned(),
         })
     }
 

@@ -50,7 +50,7 @@ pub(super) fn load(file: &GgufFile) -> Result<Checkpoint, ModelError> {
 
 /// Each tensor the configuration asks for, under its Hugging Face name. Names and shapes are
 /// checked before any data is read.
-fn plan<'a>(
+pub(super) fn plan<'a>(
     file: &'a GgufFile,
     config: &DecoderConfig,
 ) -> Result<Vec<(String, &'a TensorInfo)>, ModelError> {
@@ -103,8 +103,9 @@ pub(crate) fn rotary_heads(config: &DecoderConfig, name: &str) -> Option<usize> 
     }
 }
 
-/// Within each head, pairs of adjacent rows become the two halves of the head.
-fn deinterleave(data: &[f32], heads: usize, head_dim: usize) -> Vec<f32> {
+/// Within each head, pairs of adjacent rows become the two halves of the head, whatever a row is
+/// made of.
+pub(super) fn deinterleave<T: Copy>(data: &[T], heads: usize, head_dim: usize) -> Vec<T> {
     let stride = data.len() / (heads * head_dim);
     let mut out = Vec::with_capacity(data.len());
     for head in data.chunks_exact(head_dim * stride) {

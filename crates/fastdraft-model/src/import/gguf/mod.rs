@@ -8,15 +8,20 @@ pub(crate) mod llama;
 pub(crate) mod names;
 mod reader;
 pub(crate) mod rope;
+mod stream;
 mod tensor;
 mod tokenizer;
 mod value;
 
-use std::path::{Path, PathBuf};
+use std::{
+    ops::Range,
+    path::{Path, PathBuf},
+};
 
 use memmap2::Mmap;
 
 use self::header::Header;
+pub(crate) use self::stream::Stream;
 pub use self::{
     tensor::{TensorInfo, TensorType},
     tokenizer::GgufTokenizer,
@@ -155,13 +160,21 @@ impl GgufFile {
     /// # Errors
     /// [`ModelError::Corrupt`] when the tensor does not lie inside this file.
     pub fn dequantize(&self, tensor: &TensorInfo) -> Result<Vec<f32>, ModelError> {
-        let bytes = self.map.get(tensor.range.clone()).ok_or_else(|| {
-            corrupt(
-                &self.path,
-                format!("tensor `{}` lies outside the file", tensor.name),
-            )
-        })?;
+        let bytes = self.bytes(tensor, tensor.range.clone())?;
         Ok(dequant::dequantize(tensor.kind, bytes))
+    }
+
+    /// Some bytes of a tensor.
+    fn bytes(&self, tensor: &TensorInfo, range: Range<usize>) -> Result<&[u8], ModelError> {
+        self.map
+            .get(range)
+            .filter(|_| tensor.range.end <= self.map.len())
+            .ok_or_else(|| {
+                corrupt(
+                    &self.path,
+                    format!("tensor `{}` lies outside the file", tensor.name),
+                )
+            })
     }
 
     /// The tokenizer that travels with the model.

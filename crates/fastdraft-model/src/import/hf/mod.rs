@@ -6,10 +6,12 @@ mod foreign;
 mod json;
 mod rope;
 mod shards;
+mod stream;
 mod weights;
 
 use std::path::Path;
 
+pub(crate) use self::stream::Stream;
 use crate::{
     checkpoint::Checkpoint,
     config::DecoderConfig,

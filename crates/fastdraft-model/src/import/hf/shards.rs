@@ -112,6 +112,13 @@ impl Shards {
         Ok(())
     }
 
+    /// Takes the pages of a tensor out of this process's memory.
+    pub(super) fn release(&self, name: &str) {
+        if let Some(entry) = self.entries.get(name) {
+            import::release(&self.files[entry.file].1, &entry.range);
+        }
+    }
+
     /// Names, in order.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.entries.keys().map(String::as_str)

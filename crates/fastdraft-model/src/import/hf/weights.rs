@@ -1,10 +1,10 @@
 //! Safetensors of any float type into float32.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, ops::Range};
 
 use half::{bf16, f16};
 use rayon::prelude::*;
-use safetensors::{Dtype, tensor::TensorView};
+use safetensors::Dtype;
 
 use super::{config::unsupported, draft, shards::Shards};
 use crate::{
@@ -79,14 +79,8 @@ pub(super) fn read(
     let tensors = plan
         .into_par_iter()
         .map(|name| {
-            let (path, view) = shards.tensor(&name)?;
-            let data = widen(&view).ok_or_else(|| {
-                unsupported(
-                    path,
-                    "tensor type",
-                    format!("{:?} of `{name}`", view.dtype()),
-                )
-            })?;
+            let (_, view) = shards.tensor(&name)?;
+            let data = elements(shards, &name, 0..view.shape().iter().product())?;
             Ok((name, view.shape().to_vec(), data))
         })
         .collect::<Result<Vec<_>, ModelError>>()?;
@@ -101,11 +95,28 @@ pub(super) fn read(
     Ok(weights)
 }
 
-fn widen(view: &TensorView<'_>) -> Option<Vec<f32>> {
-    let (pairs, _) = view.data().as_chunks::<2>();
-    match view.dtype() {
+/// Some elements of a tensor, row-major.
+pub(super) fn elements(
+    shards: &Shards,
+    name: &str,
+    range: Range<usize>,
+) -> Result<Vec<f32>, ModelError> {
+    let (path, view) = shards.tensor(name)?;
+    let size = if view.dtype() == Dtype::F32 { 4 } else { 2 };
+    let bytes = view.data().get(range.start * size..range.end * size);
+    bytes
+        .and_then(|bytes| widen(view.dtype(), bytes))
+        .ok_or_else(|| {
+            let value = format!("{:?} of `{name}`", view.dtype());
+            unsupported(path, "tensor type", value)
+        })
+}
+
+fn widen(dtype: Dtype, bytes: &[u8]) -> Option<Vec<f32>> {
+    let (pairs, _) = bytes.as_chunks::<2>();
+    match dtype {
         Dtype::F32 => Some(
-            view.data()
+            bytes
                 .as_chunks::<4>()
                 .0
                 .iter()

@@ -60,6 +60,32 @@ pub(super) fn round_to_16_bits(x: &[f32], out: &mut [i16]) -> f32 {
     largest / 32_767.0
 }
 
+/// Rounds every run of 32 values to 127 steps of its largest magnitude. `scales` receives the
+/// steps, `sums` the sum of a run's rounded values times its step.
+#[inline(always)]
+pub(super) fn round_to_8_bits(x: &[f32], out: &mut [i8], scales: &mut [f32], sums: &mut [f32]) {
+    const ROUND: f32 = 12_582_912.0;
+    let (runs, out) = (x.as_chunks::<32>().0, out.as_chunks_mut::<32>().0);
+    for (((run, out), scale), sum) in runs.iter().zip(out).zip(scales).zip(sums) {
+        let mut largest = [0.0f32; 8];
+        for eight in run.as_chunks::<8>().0 {
+            for (most, value) in largest.iter_mut().zip(eight) {
+                *most = most.max(value.abs());
+            }
+        }
+        let largest = largest.iter().fold(0.0f32, |most, value| most.max(*value));
+        let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
+        let mut total = 0i32;
+        for (slot, value) in out.iter_mut().zip(run) {
+            let bits = value.mul_add(inverse, ROUND).to_bits();
+            *slot = (bits & 0xFF) as u8 as i8;
+            total += i32::from(*slot);
+        }
+        *scale = largest / 127.0;
+        *sum = total as f32 * *scale;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,5 +112,18 @@ mod tests {
         assert!((step - 1.0 / 32_767.0).abs() < 1e-10);
         assert_eq!(round_to_16_bits(&[0.0; 6], &mut out), 0.0);
         assert_eq!(out, [0; 6]);
+    }
+
+    #[test]
+    fn runs_are_rounded_apart() {
+        let mut x = [0.0f32; 64];
+        (x[0], x[1], x[31], x[40]) = (2.0, -1.0, 0.3, -1e-20);
+        let (mut out, mut scales, mut sums) = ([1i8; 64], [0.0; 2], [0.0; 2]);
+        round_to_8_bits(&x, &mut out, &mut scales, &mut sums);
+        assert_eq!((out[0], out[1], out[31], out[40]), (127, -64, 19, -127));
+        assert_eq!(scales, [2.0 / 127.0, 1e-20 / 127.0]);
+        assert_eq!(sums, [82.0 * scales[0], -127.0 * scales[1]]);
+        round_to_8_bits(&[0.0; 64], &mut out, &mut scales, &mut sums);
+        assert_eq!((out, scales, sums), ([0; 64], [0.0; 2], [0.0; 2]));
     }
 }

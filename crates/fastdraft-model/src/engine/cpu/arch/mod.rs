@@ -1,7 +1,17 @@
-//! Kernels, one file for each instruction set, chosen at run time.
+//! Kernels, written once over what an instruction set offers and chosen at run time.
 //!
-//! Every kernel adds in the same order: eight lanes over `k` with fused multiply-add, then the
-//! lanes pairwise, then the tail. All of them therefore agree bit for bit with [`scalar`].
+//! Every kernel adds in the same order: float and eight-bit weights in eight lanes over `k` with
+//! fused multiply-add, then the lanes pairwise, then the tail; four-bit weights one lane a row, run
+//! by run. All of them therefore agree bit for bit with [`scalar`].
+//!
+//! | file | asks for |
+//! |---|---|
+//! | `avx2` | AVX2, FMA, F16C |
+//! | `avx512` | those and AVX-512 F, BW, DQ, VL, VNNI |
+//! | `neon` | aarch64 |
+//! | `scalar` | nothing: the oracle |
+
+use std::ops::Range;
 
 use half::bf16;
 
@@ -9,12 +19,27 @@ pub(super) mod aligned;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
-mod avx2_int8;
+mod avx512;
 mod elementwise;
+pub(super) mod four_bit;
 pub(super) mod int8;
+mod isa;
+#[cfg_attr(
+    not(any(target_arch = "x86_64", target_arch = "aarch64")),
+    allow(dead_code)
+)]
+mod kernels;
+#[cfg_attr(
+    not(any(target_arch = "x86_64", target_arch = "aarch64")),
+    allow(dead_code, unused_macros, unused_imports)
+)]
+mod lanes;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 pub(super) mod packed;
 pub(super) mod scalar;
 
+use isa::{Isa, on};
 use packed::{Element, Packed};
 
 /// Lanes of the accumulation order.
@@ -22,24 +47,24 @@ pub(super) const LANES: usize = 8;
 
 /// Weight elements a kernel can stream.
 pub(super) trait Weight: Element {
-    /// For the groups `groups` of `w` and every token: `y[r * t + i] = Σ_j w[r, j] · x[i, j]`,
-    /// with `r` counted from the first row of the first group. `x` is `[t, padded columns]`.
-    fn multiply(
+    /// For the groups `groups` of `w` and every token: `y[i * rows + r] = Σ_j w[r, j] · x[i, j]`,
+    /// with `r` counted from the first row of the first group and `rows` those of the groups. `x`
+    /// is `[t, padded columns]`.
+    fn multiply(w: &Packed<Self>, groups: Range<usize>, x: &[f32], y: &mut [f32], t: usize) {
+        Self::multiply_on(Isa::best(), w, groups, x, y, t);
+    }
+
+    fn multiply_on(
+        isa: Isa,
         w: &Packed<Self>,
-        groups: std::ops::Range<usize>,
+        groups: Range<usize>,
         x: &[f32],
         y: &mut [f32],
         t: usize,
     );
 }
 
-fn check<E: Element>(
-    w: &Packed<E>,
-    groups: &std::ops::Range<usize>,
-    x: &[f32],
-    y: &[f32],
-    t: usize,
-) {
+fn check<E: Element>(w: &Packed<E>, groups: &Range<usize>, x: &[f32], y: &[f32], t: usize) {
     let first = groups.start * packed::GROUP;
     let end = (groups.end * packed::GROUP).min(w.rows());
     assert!(
@@ -53,33 +78,19 @@ fn check<E: Element>(
     );
 }
 
-fn has_avx2() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    {
-        is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    false
-}
-
 macro_rules! weight {
-    ($type:ty, $avx2:ident) => {
+    ($type:ty, $multiply:ident) => {
         impl Weight for $type {
-            fn multiply(
+            fn multiply_on(
+                isa: Isa,
                 w: &Packed<Self>,
-                groups: std::ops::Range<usize>,
+                groups: Range<usize>,
                 x: &[f32],
                 y: &mut [f32],
                 t: usize,
             ) {
                 check(w, &groups, x, y, t);
-                #[cfg(target_arch = "x86_64")]
-                if has_avx2() {
-                    // SAFETY: the features are there and `check` proved the extents.
-                    unsafe { avx2::$avx2(w, groups, x, y, t) };
-                    return;
-                }
-                scalar::multiply_packed(w, groups, x, y, t);
+                on!(isa, $multiply(w, groups, x, y, t));
             }
         }
     };
@@ -90,6 +101,10 @@ weight!(bf16, multiply_bf16);
 
 /// `y[r * t + i] = Σ_j w[r * k + j] · x[i * k + j]`: keys times queries.
 pub(super) fn dot_rows(w: &[f32], x: &[f32], y: &mut [f32], k: usize, t: usize) {
+    dot_rows_on(Isa::best(), w, x, y, k, t);
+}
+
+fn dot_rows_on(isa: Isa, w: &[f32], x: &[f32], y: &mut [f32], k: usize, t: usize) {
     assert!(
         k > 0 && w.len().is_multiple_of(k) && x.len() == t * k && y.len() == (w.len() / k) * t,
         "kernel shapes: w {}, x {}, y {}, k {k}, t {t}",
@@ -97,61 +112,40 @@ pub(super) fn dot_rows(w: &[f32], x: &[f32], y: &mut [f32], k: usize, t: usize) 
         x.len(),
         y.len()
     );
-    #[cfg(target_arch = "x86_64")]
-    if has_avx2() {
-        // SAFETY: the features are there and the lengths were just checked.
-        unsafe { avx2::dot_rows(w, x, y, k, t) };
-        return;
-    }
-    scalar::dot_rows(w, x, y, k, t);
+    on!(isa, dot_rows(w, x, y, k, t));
 }
 
 /// `out[d] = Σ_j p[j] · v[j * n + d]`, added in the order of `j`: `[n]`.
 pub(super) fn weighted_sum(p: &[f32], v: &[f32], out: &mut [f32]) {
+    weighted_sum_on(Isa::best(), p, v, out);
+}
+
+fn weighted_sum_on(isa: Isa, p: &[f32], v: &[f32], out: &mut [f32]) {
     assert!(
         v.len() == p.len() * out.len(),
         "weighted sum: {} {}",
         v.len(),
         p.len()
     );
-    #[cfg(target_arch = "x86_64")]
-    if has_avx2() {
-        // SAFETY: the features are there and the lengths were just checked.
-        unsafe { avx2::weighted_sum(p, v, out) };
-        return;
-    }
-    scalar::weighted_sum(p, v, out);
+    on!(isa, weighted_sum(p, v, out));
 }
 
 /// `silu(gate) · up`: `[n]` each.
 pub(super) fn gated_silu(gate: &[f32], up: &[f32], out: &mut [f32]) {
-    #[cfg(target_arch = "x86_64")]
-    if has_avx2() {
-        // SAFETY: the features are there.
-        unsafe { avx2::gated_silu(gate, up, out) };
-        return;
-    }
-    elementwise::gated_silu(gate, up, out);
+    on!(Isa::best(), gated_silu(gate, up, out));
 }
 
 /// Replaces every value by `e^(value - max)`.
 pub(super) fn exp_minus(x: &mut [f32], max: f32) {
-    #[cfg(target_arch = "x86_64")]
-    if has_avx2() {
-        // SAFETY: the features are there.
-        unsafe { avx2::exp_minus(x, max) };
-        return;
-    }
-    elementwise::exp_minus(x, max);
+    on!(Isa::best(), exp_minus(x, max));
 }
 
 fn round_to_16_bits(x: &[f32], out: &mut [i16]) -> f32 {
-    #[cfg(target_arch = "x86_64")]
-    if has_avx2() {
-        // SAFETY: the features are there.
-        return unsafe { avx2::round_to_16_bits(x, out) };
-    }
-    elementwise::round_to_16_bits(x, out)
+    on!(Isa::best(), round_to_16_bits(x, out))
+}
+
+fn round_to_8_bits(x: &[f32], out: &mut [i8], scales: &mut [f32], sums: &mut [f32]) {
+    on!(Isa::best(), round_to_8_bits(x, out, scales, sums));
 }
 
 #[cfg(test)]

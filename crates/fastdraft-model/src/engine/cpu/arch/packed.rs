@@ -7,8 +7,6 @@ use half::bf16;
 pub(crate) const GROUP: usize = 3;
 /// Columns of a step; a bfloat16 vector holds two runs of eight.
 pub(crate) const STEP: usize = 16;
-/// Most tokens of a tile.
-pub(crate) const TILE_TOKENS: usize = 4;
 
 /// A cache line, so that no vector load crosses one.
 #[derive(Debug, Clone, Copy)]
@@ -58,8 +56,8 @@ impl Element for bf16 {
 }
 
 impl<E: Element> Packed<E> {
-    pub(crate) fn new(data: &[f32], columns: usize) -> Self {
-        let rows = data.len() / columns;
+    /// Zeros, to be filled.
+    pub(crate) fn zeros(rows: usize, columns: usize) -> Self {
         let mut packed = Self {
             lines: Vec::new(),
             rows,
@@ -69,12 +67,23 @@ impl<E: Element> Packed<E> {
         packed
             .lines
             .resize(elements.div_ceil(32), Line([E::default(); 32]));
-        for (r, row) in data.chunks_exact(columns).enumerate() {
+        packed
+    }
+
+    /// Puts whole rows at `first`.
+    pub(crate) fn fill(&mut self, first: usize, data: &[f32]) {
+        for (r, row) in data.chunks_exact(self.columns).enumerate() {
             for (c, value) in row.iter().enumerate() {
-                let at = packed.index(r, c);
-                packed.lines[at / 32].0[at % 32] = E::from_f32(*value);
+                let at = self.index(first + r, c);
+                self.lines[at / 32].0[at % 32] = E::from_f32(*value);
             }
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn new(data: &[f32], columns: usize) -> Self {
+        let mut packed = Self::zeros(data.len() / columns, columns);
+        packed.fill(0, data);
         packed
     }
 

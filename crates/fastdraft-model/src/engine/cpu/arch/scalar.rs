@@ -2,12 +2,25 @@
 
 use std::ops::Range;
 
+use half::bf16;
+
+pub(super) use super::elementwise::{exp_minus, gated_silu, round_to_8_bits, round_to_16_bits};
 use super::{
     LANES,
+    four_bit::{self, PackedFourBit, RUN, Runs},
+    int8::{self, Activations, PackedInt8},
     packed::{Element, GROUP, Packed},
 };
 
-pub(super) fn multiply_packed<E: Element>(
+pub(super) fn multiply_f32(w: &Packed<f32>, g: Range<usize>, x: &[f32], y: &mut [f32], t: usize) {
+    multiply_packed(w, g, x, y, t);
+}
+
+pub(super) fn multiply_bf16(w: &Packed<bf16>, g: Range<usize>, x: &[f32], y: &mut [f32], t: usize) {
+    multiply_packed(w, g, x, y, t);
+}
+
+fn multiply_packed<E: Element>(
     w: &Packed<E>,
     groups: Range<usize>,
     x: &[f32],
@@ -15,10 +28,55 @@ pub(super) fn multiply_packed<E: Element>(
     t: usize,
 ) {
     let mut row = vec![0.0; w.padded_columns()];
-    for (r, out) in (groups.start * GROUP..w.rows()).zip(y.chunks_exact_mut(t)) {
-        w.read_row(r, &mut row[..w.columns()]);
-        for (token, value) in x.chunks_exact(w.padded_columns()).zip(out) {
-            *value = dot(&row, token);
+    let height = y.len() / t;
+    for r in 0..height {
+        w.read_row(groups.start * GROUP + r, &mut row[..w.columns()]);
+        for (i, token) in x.chunks_exact(w.padded_columns()).enumerate() {
+            y[i * height + r] = dot(&row, token);
+        }
+    }
+}
+
+pub(super) fn multiply_int8(w: &PackedInt8, groups: Range<usize>, x: &Activations, y: &mut [f32]) {
+    let height = groups.len();
+    for (i, scale) in x.scales.iter().enumerate() {
+        let width = w.steps() * int8::STEP;
+        let token = &x.values[i * width..(i + 1) * width];
+        for r in 0..height {
+            let mut lanes = [0.0f32; LANES];
+            for (scale, run, token) in w.runs(groups.start + r, token) {
+                let mut sums = [0i32; LANES];
+                for (j, (a, b)) in run.iter().zip(token).enumerate() {
+                    sums[j % 16 / 2] += i32::from(*a) * i32::from(*b);
+                }
+                for (lane, sum) in lanes.iter_mut().zip(sums) {
+                    *lane = (sum as f32).mul_add(scale, *lane);
+                }
+            }
+            y[i * height + r] = sum_lanes(lanes) * scale;
+        }
+    }
+}
+
+pub(super) fn multiply_four_bit(w: &PackedFourBit, groups: Range<usize>, x: &Runs, y: &mut [f32]) {
+    let runs = w.runs();
+    let t = x.scales.len() / runs;
+    let height = y.len() / t;
+    for i in 0..t {
+        for r in 0..height {
+            let row = groups.start * four_bit::GROUP + r;
+            let mut total = 0.0f32;
+            for run in 0..runs {
+                let at = i * runs + run;
+                let token = &x.values[at * RUN..(at + 1) * RUN];
+                let sum: i32 = (0..RUN)
+                    .map(|column| i32::from(w.value(row, run, column)) * i32::from(token[column]))
+                    .sum();
+                let (scale, minimum) = w.constants(row, run);
+                total = (sum as f32).mul_add(scale * x.scales[at], total);
+                total = minimum.mul_add(x.sums[at], total);
+            }
+            y[i * height + r] = total;
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Every kernel against the oracle, bit for bit, on odd shapes.
 
+use half::f16;
 use proptest::prelude::*;
 
 use super::*;
@@ -27,84 +28,164 @@ fn padded(x: &[f32], k: usize, width: usize) -> Vec<f32> {
         .collect()
 }
 
-fn against_oracle<W: Weight>(n: usize, k: usize, t: usize, seed: u64) {
-    let packed = Packed::<W>::new(&values(n * k, seed), k);
-    let x = padded(&values(t * k, !seed), k, packed.padded_columns());
-    let (mut y, mut oracle) = (vec![0.0; n * t], vec![0.0; n * t]);
-    W::multiply(&packed, 0..packed.groups(), &x, &mut y, t);
-    scalar::multiply_packed(&packed, 0..packed.groups(), &x, &mut oracle, t);
-    assert_eq!(y, oracle);
-    // A part of the groups gives that part of the product.
-    let half = packed.groups() / 2;
-    let rows = (half * packed::GROUP).min(n);
-    let mut tail = vec![0.0; (n - rows) * t];
-    W::multiply(&packed, half..packed.groups(), &x, &mut tail, t);
-    assert_eq!(tail, oracle[rows * t..]);
-    // A token alone gives the same bits as among others.
-    let width = packed.padded_columns();
-    for i in 0..t {
-        let mut alone = vec![0.0; n];
-        W::multiply(
-            &packed,
-            0..packed.groups(),
-            &x[i * width..(i + 1) * width],
-            &mut alone,
-            1,
-        );
-        for r in 0..n {
-            assert_eq!(alone[r].to_bits(), y[r * t + i].to_bits());
+/// Some rows, and the product of every kernel that this machine has: `multiply(isa, groups, tokens,
+/// y)` must be the oracle's, for a part of the groups that part of it, and for a token alone what
+/// it is among others.
+fn against_oracle(
+    rows: usize,
+    group: usize,
+    t: usize,
+    multiply: impl Fn(Isa, Range<usize>, Range<usize>, &mut [f32]),
+) -> Vec<f32> {
+    let groups = rows.div_ceil(group);
+    let mut oracle = vec![0.0; rows * t];
+    multiply(Isa::Scalar, 0..groups, 0..t, &mut oracle);
+    for isa in Isa::all() {
+        let mut y = vec![0.0; rows * t];
+        multiply(isa, 0..groups, 0..t, &mut y);
+        assert_eq!(y, oracle, "{isa:?}");
+        let half = groups / 2;
+        let first = (half * group).min(rows);
+        let mut tail = vec![0.0; (rows - first) * t];
+        multiply(isa, half..groups, 0..t, &mut tail);
+        for (tail, all) in tail.chunks(rows - first).zip(oracle.chunks(rows)) {
+            assert_eq!(*tail, all[first..], "{isa:?}");
         }
+        for i in 0..t {
+            let mut alone = vec![0.0; rows];
+            multiply(isa, 0..groups, i..i + 1, &mut alone);
+            for (alone, among) in alone.iter().zip(&y[i * rows..]) {
+                assert_eq!(alone.to_bits(), among.to_bits(), "{isa:?} {i}");
+            }
+        }
+    }
+    oracle
+}
+
+fn float_kernels<W: Weight>(n: usize, k: usize, t: usize, seed: u64) {
+    let packed = Packed::<W>::new(&values(n * k, seed), k);
+    let width = packed.padded_columns();
+    let x = padded(&values(t * k, !seed), k, width);
+    against_oracle(n, packed::GROUP, t, |isa, groups, tokens, y| {
+        let t = tokens.len();
+        let x = &x[tokens.start * width..tokens.end * width];
+        W::multiply_on(isa, &packed, groups, x, y, t);
+    });
+}
+
+/// Blocks of a GGUF file with random bits and scales of ordinary size.
+fn blocks(count: usize, constants: usize, values: usize, seed: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for (i, value) in self::values(count * (constants + values), seed)
+        .iter()
+        .enumerate()
+    {
+        if i % (constants + values) < constants {
+            bytes.extend(f16::from_f32(value / 8.0).to_le_bytes());
+        } else {
+            bytes.push((value.to_bits() >> 8) as u8);
+        }
+    }
+    bytes
+}
+
+fn int8_kernels(packed: &int8::PackedInt8, n: usize, k: usize, t: usize, seed: u64) -> Vec<f32> {
+    let x = values(t * k, !seed);
+    against_oracle(n, int8::GROUP, t, |isa, groups, tokens, y| {
+        let mut part = int8::Activations::default();
+        part.quantize(&x[tokens.start * k..tokens.end * k], k);
+        packed.multiply_on(isa, groups, &part, y);
+    })
+}
+
+/// The first token's products against float64 ones of the rows that the packing gives back.
+fn near_the_rows(
+    y: &[f32],
+    n: usize,
+    k: usize,
+    x: &[f32],
+    bound: f64,
+    read: impl Fn(usize, &mut [f32]),
+) {
+    let mut row = vec![0.0; k];
+    for (r, value) in y[..n].iter().enumerate() {
+        read(r, &mut row);
+        let exact: f64 = row
+            .iter()
+            .zip(x)
+            .map(|(a, b)| f64::from(*a) * f64::from(*b))
+            .sum();
+        assert!((f64::from(*value) - exact).abs() < bound, "{value} {exact}");
     }
 }
 
 proptest! {
     #[test]
-    fn int8_kernel_equals_the_oracle(
+    fn int8_kernels_equal_the_oracle(
         n in 1usize..13, k in 1usize..300, t in 1usize..12, seed in any::<u64>()
     ) {
         let w = values(n * k, seed);
-        let packed = int8::PackedInt8::new(&w, k);
+        let mut packed = int8::PackedInt8::zeros(n, k, int8::Run::Step);
+        packed.fill(0, &w);
+        let y = int8_kernels(&packed, n, k, t, seed);
         let x = values(t * k, !seed);
-        let mut tokens = int8::Activations::default();
-        tokens.quantize(&x, k);
-        let (mut y, mut oracle) = (vec![0.0; n * t], vec![0.0; n * t]);
-        packed.multiply(0..packed.groups(), &tokens, &mut y);
-        packed.multiply_scalar(0..packed.groups(), &tokens, &mut oracle);
-        prop_assert_eq!(&y, &oracle);
-        let half = packed.groups() / 2;
-        let rows = half * int8::GROUP;
-        let mut tail = vec![0.0; (n - rows) * t];
-        packed.multiply(half..packed.groups(), &tokens, &mut tail);
-        prop_assert_eq!(&tail, &oracle[rows * t..]);
-        for i in 0..t {
-            let mut token = int8::Activations::default();
-            token.quantize(&x[i * k..(i + 1) * k], k);
-            let mut alone = vec![0.0; n];
-            packed.multiply(0..packed.groups(), &token, &mut alone);
-            for r in 0..n {
-                prop_assert_eq!(alone[r].to_bits(), y[r * t + i].to_bits());
-            }
-        }
         // Half a step of a weight is 1/254 of the largest in its run.
         for r in 0..n {
             let exact: f64 = (0..k).map(|j| f64::from(w[r * k + j]) * f64::from(x[j])).sum();
             let bound = k as f64 / 254.0 + 1e-3;
-            prop_assert!((f64::from(y[r * t]) - exact).abs() < bound);
+            prop_assert!((f64::from(y[r]) - exact).abs() < bound);
         }
     }
 
     #[test]
-    fn f32_kernel_equals_the_oracle(
-        n in 1usize..23, k in 1usize..150, t in 1usize..12, seed in any::<u64>()
+    fn eight_bit_blocks_equal_the_oracle(
+        n in 1usize..13, runs in 1usize..9, t in 1usize..12, seed in any::<u64>()
     ) {
-        against_oracle::<f32>(n, k, t, seed);
+        let k = runs * 32;
+        let mut packed = int8::PackedInt8::zeros(n, k, int8::Run::Block);
+        packed.fill_blocks(0, &blocks(n * runs, 1, 32, seed));
+        let y = int8_kernels(&packed, n, k, t, seed);
+        // A weight is at most 16 and half a step of a token 1/65,534.
+        let bound = k as f64 / 4096.0 + 1e-3;
+        near_the_rows(&y, n, k, &values(t * k, !seed), bound, |r, out| packed.read_row(r, out));
     }
 
     #[test]
-    fn bf16_kernel_equals_the_oracle(
+    fn four_bit_blocks_equal_the_oracle(
+        n in 1usize..28, runs in 1usize..9, t in 1usize..20, stored in any::<bool>(),
+        seed in any::<u64>()
+    ) {
+        let k = runs * 32;
+        let (minimum, constants) = if stored {
+            (four_bit::Minimum::Stored, 2)
+        } else {
+            (four_bit::Minimum::Symmetric, 1)
+        };
+        let mut packed = four_bit::PackedFourBit::zeros(n, k, minimum);
+        packed.fill(0, &blocks(n * runs, constants, 16, seed));
+        let x = values(t * k, !seed);
+        let y = against_oracle(n, four_bit::GROUP, t, |isa, groups, tokens, y| {
+            let mut part = four_bit::Runs::default();
+            part.quantize(&x[tokens.start * k..tokens.end * k]);
+            packed.multiply_on(isa, groups, &part, y);
+        });
+        // A weight is below 2 and half a step of a token 1/254.
+        let bound = k as f64 / 127.0 + 1e-3;
+        near_the_rows(&y, n, k, &x, bound, |r, out| packed.read_row(r, out));
+    }
+
+    #[test]
+    fn f32_kernels_equal_the_oracle(
         n in 1usize..23, k in 1usize..150, t in 1usize..12, seed in any::<u64>()
     ) {
-        against_oracle::<bf16>(n, k, t, seed);
+        float_kernels::<f32>(n, k, t, seed);
+    }
+
+    #[test]
+    fn bf16_kernels_equal_the_oracle(
+        n in 1usize..23, k in 1usize..150, t in 1usize..12, seed in any::<u64>()
+    ) {
+        float_kernels::<bf16>(n, k, t, seed);
     }
 
     #[test]
@@ -113,9 +194,11 @@ proptest! {
     ) {
         let (w, x) = (values(n * k, seed), values(t * k, !seed));
         let (mut y, mut oracle) = (vec![0.0; n * t], vec![0.0; n * t]);
-        dot_rows(&w, &x, &mut y, k, t);
         scalar::dot_rows(&w, &x, &mut oracle, k, t);
-        prop_assert_eq!(y, oracle);
+        for isa in Isa::all() {
+            dot_rows_on(isa, &w, &x, &mut y, k, t);
+            prop_assert_eq!(&y, &oracle);
+        }
     }
 
     #[test]
@@ -134,9 +217,11 @@ proptest! {
     ) {
         let (p, v) = (values(len, seed), values(len * n, !seed));
         let (mut out, mut oracle) = (vec![0.0; n], vec![0.0; n]);
-        weighted_sum(&p, &v, &mut out);
         scalar::weighted_sum(&p, &v, &mut oracle);
-        prop_assert_eq!(out, oracle);
+        for isa in Isa::all() {
+            weighted_sum_on(isa, &p, &v, &mut out);
+            prop_assert_eq!(&out, &oracle);
+        }
     }
 
     #[test]
@@ -153,6 +238,13 @@ proptest! {
         let (mut a, mut b) = (vec![0; n], vec![0; n]);
         let step = round_to_16_bits(&gate, &mut a);
         prop_assert_eq!(step, elementwise::round_to_16_bits(&gate, &mut b));
+        prop_assert_eq!(a, b);
+        let runs = gate.len() / 32;
+        let mut a = (vec![0; runs * 32], vec![0.0; runs], vec![0.0; runs]);
+        let mut b = a.clone();
+        let gate = &gate[..runs * 32];
+        round_to_8_bits(gate, &mut a.0, &mut a.1, &mut a.2);
+        elementwise::round_to_8_bits(gate, &mut b.0, &mut b.1, &mut b.2);
         prop_assert_eq!(a, b);
     }
 }

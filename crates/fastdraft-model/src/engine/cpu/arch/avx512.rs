@@ -1,0 +1,140 @@
+//! AVX-512: two tokens in a register for float weights, VNNI for integer ones.
+
+use std::{
+    arch::x86_64::{
+        __m256, __m256i, __m512, _mm256_cvtepi32_ps, _mm256_dpbusd_epi32, _mm256_dpwssd_epi32,
+        _mm256_loadu_ps, _mm256_loadu_si256, _mm256_set1_epi32, _mm256_setzero_si256,
+        _mm256_storeu_ps, _mm512_broadcast_f32x8, _mm512_castps256_ps512, _mm512_castps512_ps256,
+        _mm512_extractf32x8_ps, _mm512_fmadd_ps, _mm512_insertf32x8, _mm512_setzero_ps,
+    },
+    ops::Range,
+};
+
+use half::bf16;
+
+pub(super) use super::avx2::{
+    dot_rows, exp_minus, gated_silu, round_to_8_bits, round_to_16_bits, weighted_sum,
+};
+use super::{
+    LANES,
+    avx2::Avx2,
+    four_bit::{PackedFourBit, Runs},
+    int8::{Activations, PackedInt8},
+    kernels,
+    lanes::{Columns, Eight, Integers, entry_points},
+    packed::Packed,
+};
+
+pub(super) struct Avx512;
+
+impl Columns for Avx512 {
+    type F = __m512;
+    const TOKENS: usize = 2;
+
+    #[inline(always)]
+    unsafe fn zero() -> __m512 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_setzero_ps() }
+    }
+
+    #[inline(always)]
+    unsafe fn weights(at: *const f32) -> __m512 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_broadcast_f32x8(_mm256_loadu_ps(at)) }
+    }
+
+    #[inline(always)]
+    unsafe fn bf16<const HALF: usize>(at: *const bf16) -> __m512 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_broadcast_f32x8(<Avx2 as Eight>::bf16::<HALF>(at)) }
+    }
+
+    #[inline(always)]
+    unsafe fn tokens(x: *const f32, next: usize) -> __m512 {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let first = _mm512_castps256_ps512(_mm256_loadu_ps(x));
+            _mm512_insertf32x8::<1>(first, _mm256_loadu_ps(x.add(next)))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn fma(a: __m512, b: __m512, sum: __m512) -> __m512 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_fmadd_ps(a, b, sum) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(value: __m512, to: &mut [[f32; LANES]; 2]) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            _mm256_storeu_ps(to[0].as_mut_ptr(), _mm512_castps512_ps256(value));
+            _mm256_storeu_ps(to[1].as_mut_ptr(), _mm512_extractf32x8_ps::<1>(value));
+        }
+    }
+}
+
+impl Integers for Avx512 {
+    type E = Avx2;
+    type Words = __m256i;
+    type WordSums = __m256i;
+    type Quads = __m256i;
+    type QuadSums = __m256i;
+
+    #[inline(always)]
+    unsafe fn words(at: *const i8) -> __m256i {
+        // SAFETY: the caller's promise.
+        unsafe { Avx2::words(at) }
+    }
+
+    #[inline(always)]
+    unsafe fn word_zero() -> __m256i {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_setzero_si256() }
+    }
+
+    #[inline(always)]
+    unsafe fn word_add(sums: __m256i, w: __m256i, x: *const i16) -> __m256i {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_dpwssd_epi32(sums, w, _mm256_loadu_si256(x.cast())) }
+    }
+
+    #[inline(always)]
+    unsafe fn word_floats(sums: __m256i) -> __m256 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_cvtepi32_ps(sums) }
+    }
+
+    #[inline(always)]
+    unsafe fn nibbles(at: *const u8) -> [__m256i; 2] {
+        // SAFETY: the caller's promise.
+        unsafe { Avx2::nibbles(at) }
+    }
+
+    #[inline(always)]
+    unsafe fn quad_zero() -> __m256i {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_setzero_si256() }
+    }
+
+    #[inline(always)]
+    unsafe fn quad_add(sums: __m256i, w: __m256i, x: *const i8) -> __m256i {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let four = _mm256_set1_epi32(x.cast::<i32>().read_unaligned());
+            _mm256_dpbusd_epi32(sums, w, four)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn quad_floats(sums: __m256i) -> __m256 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_cvtepi32_ps(sums) }
+    }
+}
+
+entry_points!(
+    "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni",
+    Avx512,
+    Avx512
+);

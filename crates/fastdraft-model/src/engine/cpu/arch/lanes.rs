@@ -1,0 +1,203 @@
+//! What the kernels ask of an instruction set.
+//!
+//! Everything here is unsafe for one reason: the instructions must be there, and the memory that a
+//! pointer names must be readable or writable over the extent that the method states.
+
+use half::{bf16, f16};
+
+use super::LANES;
+
+/// Eight float32.
+pub(super) trait Eight {
+    type F: Copy;
+    unsafe fn zero() -> Self::F;
+    unsafe fn splat(value: f32) -> Self::F;
+    /// Eight values at `at`.
+    unsafe fn load(at: *const f32) -> Self::F;
+    /// Columns `8 · HALF..` of the sixteen of a packed step at `at`.
+    unsafe fn bf16<const HALF: usize>(at: *const bf16) -> Self::F;
+    /// Eight half-precision values at `at`.
+    unsafe fn halves(at: *const f16) -> Self::F;
+    unsafe fn multiply(a: Self::F, b: Self::F) -> Self::F;
+    /// `a · b + sum`, rounded once.
+    unsafe fn fma(a: Self::F, b: Self::F, sum: Self::F) -> Self::F;
+    unsafe fn store(value: Self::F, to: &mut [f32; LANES]);
+}
+
+/// Eight columns of one or more tokens.
+pub(super) trait Columns {
+    type F: Copy;
+    /// Tokens of a register, at most two.
+    const TOKENS: usize;
+    unsafe fn zero() -> Self::F;
+    /// Eight weights at `at`, for every token.
+    unsafe fn weights(at: *const f32) -> Self::F;
+    /// Columns `8 · HALF..` of the sixteen of a packed step at `at`, for every token.
+    unsafe fn bf16<const HALF: usize>(at: *const bf16) -> Self::F;
+    /// Eight columns of the token at `x`, and of the one `next` values further.
+    unsafe fn tokens(x: *const f32, next: usize) -> Self::F;
+    unsafe fn fma(a: Self::F, b: Self::F, sum: Self::F) -> Self::F;
+    unsafe fn store(value: Self::F, to: &mut [[f32; LANES]; 2]);
+}
+
+impl<E: Eight> Columns for E {
+    type F = E::F;
+    const TOKENS: usize = 1;
+
+    #[inline(always)]
+    unsafe fn zero() -> Self::F {
+        // SAFETY: the caller's promise.
+        unsafe { E::zero() }
+    }
+
+    #[inline(always)]
+    unsafe fn weights(at: *const f32) -> Self::F {
+        // SAFETY: the caller's promise.
+        unsafe { E::load(at) }
+    }
+
+    #[inline(always)]
+    unsafe fn bf16<const HALF: usize>(at: *const bf16) -> Self::F {
+        // SAFETY: the caller's promise.
+        unsafe { E::bf16::<HALF>(at) }
+    }
+
+    #[inline(always)]
+    unsafe fn tokens(x: *const f32, _next: usize) -> Self::F {
+        // SAFETY: the caller's promise.
+        unsafe { E::load(x) }
+    }
+
+    #[inline(always)]
+    unsafe fn fma(a: Self::F, b: Self::F, sum: Self::F) -> Self::F {
+        // SAFETY: the caller's promise.
+        unsafe { E::fma(a, b, sum) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(value: Self::F, to: &mut [[f32; LANES]; 2]) {
+        // SAFETY: the caller's promise.
+        unsafe { E::store(value, &mut to[0]) }
+    }
+}
+
+/// Sums of integer products. They are exact, so the order inside a sum is free.
+pub(super) trait Integers {
+    type E: Eight;
+
+    /// Sixteen 16-bit weights.
+    type Words: Copy;
+    /// Eight sums, lane `l` over the columns `2l` and `2l + 1` of every sixteen.
+    type WordSums: Copy;
+    /// Sixteen signed bytes at `at`.
+    unsafe fn words(at: *const i8) -> Self::Words;
+    unsafe fn word_zero() -> Self::WordSums;
+    /// Adds the products with the sixteen values at `x`.
+    unsafe fn word_add(sums: Self::WordSums, w: Self::Words, x: *const i16) -> Self::WordSums;
+    unsafe fn word_floats(sums: Self::WordSums) -> <Self::E as Eight>::F;
+
+    /// Four bytes below 16 of each of eight rows.
+    type Quads: Copy;
+    /// Eight sums, one for each row, of at most 32 products.
+    type QuadSums: Copy;
+    /// Low and high halves of the 32 bytes at `at`.
+    unsafe fn nibbles(at: *const u8) -> [Self::Quads; 2];
+    unsafe fn quad_zero() -> Self::QuadSums;
+    /// Adds the products of every row with the four values at `x`.
+    unsafe fn quad_add(sums: Self::QuadSums, w: Self::Quads, x: *const i8) -> Self::QuadSums;
+    unsafe fn quad_floats(sums: Self::QuadSums) -> <Self::E as Eight>::F;
+}
+
+/// A kernel of every kind for one instruction set; the features named must be there, and the
+/// extents be those that the callers in `arch` check.
+macro_rules! entry_points {
+    ($features:literal, $columns:ty, $integers:ty) => {
+        /// # Safety
+        /// The features must be there and the extents be those `multiply_f32` of `arch` checks.
+        #[target_feature(enable = $features)]
+        pub(in crate::engine::cpu::arch) unsafe fn multiply_f32(
+            w: &Packed<f32>,
+            groups: Range<usize>,
+            x: &[f32],
+            y: &mut [f32],
+            t: usize,
+        ) {
+            // SAFETY: the caller's promise.
+            unsafe { kernels::floats::multiply::<$columns, f32>(w, groups, x, y, t) }
+        }
+
+        /// # Safety
+        /// The features must be there and the extents be those `multiply_bf16` of `arch` checks.
+        #[target_feature(enable = $features)]
+        pub(in crate::engine::cpu::arch) unsafe fn multiply_bf16(
+            w: &Packed<bf16>,
+            groups: Range<usize>,
+            x: &[f32],
+            y: &mut [f32],
+            t: usize,
+        ) {
+            // SAFETY: the caller's promise.
+            unsafe { kernels::floats::multiply::<$columns, bf16>(w, groups, x, y, t) }
+        }
+
+        /// # Safety
+        /// The features must be there and the extents be those `PackedInt8::multiply` checks.
+        #[target_feature(enable = $features)]
+        pub(in crate::engine::cpu::arch) unsafe fn multiply_int8(
+            w: &PackedInt8,
+            groups: Range<usize>,
+            x: &Activations,
+            y: &mut [f32],
+        ) {
+            // SAFETY: the caller's promise.
+            unsafe { kernels::int8::multiply::<$integers>(w, groups, x, y) }
+        }
+
+        /// # Safety
+        /// The features must be there and the extents be those `PackedFourBit::multiply` checks.
+        #[target_feature(enable = $features)]
+        pub(in crate::engine::cpu::arch) unsafe fn multiply_four_bit(
+            w: &PackedFourBit,
+            groups: Range<usize>,
+            x: &Runs,
+            y: &mut [f32],
+        ) {
+            // SAFETY: the caller's promise.
+            unsafe { kernels::four_bit::multiply::<$integers>(w, groups, x, y) }
+        }
+    };
+}
+
+/// The kernels of attention for one instruction set.
+macro_rules! attention_entry_points {
+    ($features:literal, $eight:ty) => {
+        /// # Safety
+        /// The features must be there; `w` is `[n, k]`, `x` is `[t, k]`, `y` is `[n, t]`.
+        #[target_feature(enable = $features)]
+        pub(in crate::engine::cpu::arch) unsafe fn dot_rows(
+            w: &[f32],
+            x: &[f32],
+            y: &mut [f32],
+            k: usize,
+            t: usize,
+        ) {
+            // SAFETY: the caller's promise.
+            unsafe { kernels::attention::dot_rows::<$eight>(w, x, y, k, t) }
+        }
+
+        /// # Safety
+        /// The features must be there and `v` must hold `p.len() * out.len()` values.
+        #[target_feature(enable = $features)]
+        pub(in crate::engine::cpu::arch) unsafe fn weighted_sum(
+            p: &[f32],
+            v: &[f32],
+            out: &mut [f32],
+        ) {
+            // SAFETY: the caller's promise.
+            unsafe { kernels::attention::weighted_sum::<$eight>(p, v, out) }
+        }
+    };
+}
+
+pub(super) use attention_entry_points;
+pub(super) use entry_points;

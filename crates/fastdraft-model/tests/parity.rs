@@ -8,6 +8,8 @@
 
 use std::{env, fs, path::Path, path::PathBuf};
 
+#[cfg(all(feature = "burn", feature = "specdec"))]
+use fastdraft_model::Checkpoint;
 use fastdraft_model::{
     engine::cpu::{CpuModel, KvCache, Segment, WeightFormat, Workspace},
     import,
@@ -118,6 +120,48 @@ fn same_path(model: &CpuModel, expected: &Expected) -> Option<bool> {
     Some(same)
 }
 
+/// Largest difference of a logit on a Burn device, and whether the greedy path is the same.
+#[cfg(all(feature = "burn", feature = "specdec"))]
+fn on_burn(checkpoint: &Checkpoint, expected: &Expected) -> (f32, Option<bool>) {
+    use std::ops::ControlFlow;
+
+    use fastdraft_model::engine::burn::BurnEngine;
+    use fastdraft_specdec::{LogitRows, SessionConfig, Target, Transform, generate_plain};
+
+    let device = burn::tensor::Device::flex();
+    let rows = expected.input_ids.len() / expected.seq;
+    let greedy = expected.greedy_ids.as_deref();
+    let added = greedy.map_or(0, |ids| ids.len() / rows);
+    let (mut difference, mut same) = (0.0f32, true);
+    for (i, row) in expected.input_ids.chunks_exact(expected.seq).enumerate() {
+        // Angles that depend on the length follow the capacity.
+        let engine = |capacity| BurnEngine::from_checkpoint(checkpoint, &device, capacity, 0);
+        let mut found = LogitRows::default();
+        engine(expected.seq)
+            .unwrap()
+            .score(&row[..1], &row[1..], &mut found)
+            .unwrap();
+        let size = expected.logits.len() / expected.input_ids.len();
+        let wanted = &expected.logits[i * expected.seq * size..];
+        for (place, wanted) in wanted.chunks_exact(size).take(expected.seq).enumerate() {
+            for (a, b) in found.row(place).unwrap().iter().zip(wanted) {
+                difference = difference.max((a - b).abs());
+            }
+        }
+        if let Some(greedy) = greedy {
+            let session = SessionConfig {
+                max_new_tokens: added,
+                transform: Transform::greedy(),
+                ..SessionConfig::default()
+            };
+            let mut engine = engine(expected.seq + added).unwrap();
+            let out = generate_plain(&mut engine, row, &session, |_| ControlFlow::Continue(()));
+            same &= out.unwrap().tokens == greedy[i * added..(i + 1) * added];
+        }
+    }
+    (difference, greedy.map(|_| same))
+}
+
 #[test]
 fn logits_and_greedy_ids_equal_those_of_the_peer() {
     let formats = [
@@ -147,6 +191,15 @@ fn logits_and_greedy_ids_equal_those_of_the_peer() {
             if format == "f32" && (difference.is_nan() || difference > LIMIT || same == Some(false))
             {
                 wrong.push(name.clone());
+            }
+        }
+        #[cfg(all(feature = "burn", feature = "specdec"))]
+        {
+            let (difference, same) = on_burn(&checkpoint, &expected);
+            let shown = same.map_or("not asked", |same| if same { "yes" } else { "no" });
+            println!("| {name} | Burn f32 | {difference:.1e} | {shown} |");
+            if difference.is_nan() || difference > LIMIT || same == Some(false) {
+                wrong.push(format!("{name} on Burn"));
             }
         }
         count += 1;

@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use clap::{Args as ClapArgs, Parser, ValueEnum};
 use fastdraft_examples::{Dtype, Outcome, finish, resolve, target};
 use fastdraft_model::{
-    draft::{blocks, whole::whole},
+    draft::{blocks, sharpen::sharpen, whole::whole},
     export::gguf::{self, GgufFormat, GgufFormats},
     import::gguf::GgufFile,
 };
@@ -20,6 +20,9 @@ struct Args {
     /// The draft, in any form.
     #[arg(long)]
     draft: PathBuf,
+    /// Multiplies the draft's logits, see `fastdraft_model::draft::sharpen`.
+    #[arg(long)]
+    sharpen: Option<f32>,
     #[command(flatten)]
     out: Out,
     /// Blocks in a GGUF file.
@@ -74,7 +77,10 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Outcome {
     let model = target(&args.target, Dtype::Bf16)?;
-    let draft = load_draft(&args.draft, &model)?;
+    let mut draft = load_draft(&args.draft, &model)?;
+    if let Some(scale) = args.sharpen {
+        sharpen(&mut draft, scale)?;
+    }
     if let Some(path) = &args.out.blocks {
         let fingerprint = model.tokenizer.fingerprint();
         blocks::save(path, &draft, &model.checkpoint, fingerprint)?;

@@ -18,7 +18,8 @@ struct Args {
     /// Path, or a known name.
     #[arg(long, default_value = "smollm2-135m-instruct")]
     model: String,
-    /// Draft directory or GGUF file, or prompt-lookup or suffix-lookup, which need no model.
+    /// Draft directory, file of blocks or GGUF file; prompt-lookup or suffix-lookup, which need no
+    /// model; or suffix-lookup+PATH, which asks the model where the lookup finds nothing.
     #[arg(long)]
     draft: Option<String>,
     /// What to say.

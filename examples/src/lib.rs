@@ -8,7 +8,7 @@ use fastdraft_model::{
     engine::cpu::WeightFormat,
     source::{self, SourceOptions},
 };
-use fastdraft_train::{AnyDraft, TargetModel, TrainError};
+use fastdraft_train::{AnyDraft, TargetModel, TrainError, draft::LOOKUP_FIRST};
 
 /// What an example returns: any error ends it with one line and exit code 1.
 pub type Outcome = Result<(), Box<dyn std::error::Error>>;
@@ -58,13 +58,16 @@ pub fn target(spec: &str, dtype: Dtype) -> Result<TargetModel, TrainError> {
 }
 
 /// Loads a draft by path and checks it against its target, or takes one of
-/// [`AnyDraft::NAMES`].
+/// [`AnyDraft::NAMES`], or a path after [`LOOKUP_FIRST`].
 ///
 /// # Errors
 /// [`TrainError::Vocabulary`] for another model's draft.
 pub fn draft(spec: &str, dtype: Dtype, target: &TargetModel) -> Result<AnyDraft, TrainError> {
     if let Some(draft) = AnyDraft::by_name(spec) {
         return Ok(draft);
+    }
+    if spec.starts_with(LOOKUP_FIRST) {
+        return AnyDraft::load(Path::new(spec), dtype.into(), target);
     }
     AnyDraft::load(&resolve(spec)?, dtype.into(), target)
 }

@@ -6,7 +6,9 @@ use fastdraft_model::{
     ModelError,
     engine::cpu::{CpuEngine, WeightFormat},
 };
-use fastdraft_specdec::{Draft, PromptLookup, Proposal, Sampler, SuffixLookup, TokenId};
+use fastdraft_specdec::{
+    Cascade, Draft, EitherError, PromptLookup, Proposal, Sampler, SuffixLookup, TokenId,
+};
 
 use crate::{
     error::TrainError,
@@ -54,7 +56,12 @@ pub enum AnyDraft {
     PromptLookup,
     /// What followed the longest ending that occurred before.
     SuffixLookup,
+    /// The suffix lookup, and the model where it finds nothing.
+    LookupFirst(DraftModel),
 }
+
+/// Before the path of the model that is asked where the suffix lookup finds nothing.
+pub const LOOKUP_FIRST: &str = "suffix-lookup+";
 
 impl AnyDraft {
     /// What stands for drafts without a model.
@@ -70,7 +77,8 @@ impl AnyDraft {
         }
     }
 
-    /// Loads a draft directory or GGUF file, see [`DraftModel::load`].
+    /// Loads a draft, see [`DraftModel::load`]; after [`LOOKUP_FIRST`] it becomes
+    /// [`LookupFirst`](Self::LookupFirst).
     ///
     /// # Errors
     /// [`TrainError::Vocabulary`] when sizes or tokens differ from the target's.
@@ -79,7 +87,13 @@ impl AnyDraft {
         format: WeightFormat,
         target: &TargetModel,
     ) -> Result<Self, TrainError> {
-        DraftModel::load(path, format, target).map(Self::Model)
+        let after = path
+            .to_str()
+            .and_then(|path| path.strip_prefix(LOOKUP_FIRST));
+        match after {
+            Some(path) => DraftModel::load(Path::new(path), format, target).map(Self::LookupFirst),
+            None => DraftModel::load(path, format, target).map(Self::Model),
+        }
     }
 }
 
@@ -91,12 +105,17 @@ impl DraftSource for AnyDraft {
             Self::Model(model) => AnyDraftEngine::Model(Box::new(model.engine(capacity))),
             Self::PromptLookup => AnyDraftEngine::PromptLookup(PromptLookup::default()),
             Self::SuffixLookup => AnyDraftEngine::SuffixLookup(SuffixLookup::default()),
+            Self::LookupFirst(model) => AnyDraftEngine::LookupFirst(Box::new(Cascade::new(
+                SuffixLookup::default(),
+                model.engine(capacity),
+            ))),
         }
     }
 
     fn cost_ratio(&self, target: &TargetModel) -> f64 {
         match self {
-            Self::Model(model) => model.cost_ratio(target),
+            // As if the model had drafted every token.
+            Self::Model(model) | Self::LookupFirst(model) => model.cost_ratio(target),
             Self::PromptLookup | Self::SuffixLookup => 0.0,
         }
     }
@@ -110,6 +129,15 @@ pub enum AnyDraftEngine {
     PromptLookup(PromptLookup),
     /// A suffix automaton.
     SuffixLookup(SuffixLookup),
+    /// A suffix automaton, then a model.
+    LookupFirst(Box<Cascade<SuffixLookup, CpuEngine>>),
+}
+
+fn of_model(error: EitherError<std::convert::Infallible, ModelError>) -> ModelError {
+    match error {
+        EitherError::Second(error) => error,
+        EitherError::First(never) => match never {},
+    }
 }
 
 impl Draft for AnyDraftEngine {
@@ -132,6 +160,7 @@ impl Draft for AnyDraftEngine {
                 let Ok(()) = lookup.propose(context, gamma, sampler, out);
                 Ok(())
             }
+            Self::LookupFirst(both) => both.propose(context, gamma, sampler, out).map_err(of_model),
         }
     }
 
@@ -146,6 +175,7 @@ impl Draft for AnyDraftEngine {
                 let Ok(()) = lookup.truncate(len);
                 Ok(())
             }
+            Self::LookupFirst(both) => both.truncate(len).map_err(of_model),
         }
     }
 }

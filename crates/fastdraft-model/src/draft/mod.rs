@@ -4,6 +4,7 @@ pub mod blocks;
 pub mod init;
 pub mod narrow;
 pub mod shape;
+pub mod sharpen;
 pub mod slice;
 mod subspace;
 pub mod whole;

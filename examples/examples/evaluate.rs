@@ -22,10 +22,10 @@ struct Args {
     /// model; or suffix-lookup+PATH, which asks the model where the lookup finds nothing.
     #[arg(long)]
     draft: String,
-    /// JSONL rows {"id", "task", "prompt"}.
-    #[arg(long)]
-    prompts: PathBuf,
-    /// Prompts of the file; 0 takes all.
+    /// JSONL rows {"id", "task", "prompt"}; one file or several.
+    #[arg(long, required = true, num_args = 1..)]
+    prompts: Vec<PathBuf>,
+    /// Prompts of each file; 0 takes all.
     #[arg(long, default_value_t = 0)]
     limit: usize,
     /// Draft tokens a step; several, such as 1,2,3, are measured one after the other.
@@ -43,6 +43,9 @@ struct Args {
     /// Send prompts without chat template.
     #[arg(long)]
     raw: bool,
+    /// Send the prompts of these tasks without chat template.
+    #[arg(long, value_delimiter = ',')]
+    raw_tasks: Vec<String>,
     /// Weight format of both models.
     #[arg(long, value_enum, default_value = "f32")]
     dtype: Dtype,
@@ -72,9 +75,13 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Outcome {
-    let mut prompts = read_prompts(&args.prompts)?;
-    if args.limit > 0 {
-        prompts.truncate(args.limit);
+    let mut prompts = Vec::new();
+    for path in &args.prompts {
+        let mut found = read_prompts(path)?;
+        if args.limit > 0 {
+            found.truncate(args.limit);
+        }
+        prompts.extend(found);
     }
     if args.gamma.contains(&0) {
         return Err("--gamma must be above 0".into());
@@ -86,7 +93,7 @@ fn run(args: Args) -> Outcome {
         temperature: args.temperature,
         max_new_tokens: args.max_new_tokens,
         seed: args.seed,
-        raw_tasks: Vec::new(),
+        raw_tasks: args.raw_tasks.clone(),
         raw: args.raw,
     };
     let mut progress = Progress::start("plain");

@@ -49,9 +49,9 @@ struct Args {
     /// Weight format for decoding, target and draft.
     #[arg(long, value_enum, default_value = "bf16")]
     dtype: Dtype,
-    /// Draft tokens a step.
-    #[arg(long, default_value_t = 3)]
-    gamma: usize,
+    /// Draft tokens a step; 3 if not given, and 1 with --pretrained.
+    #[arg(long)]
+    gamma: Option<usize>,
     /// Train nothing: show what the draft in assets/ does for its target.
     #[arg(long)]
     pretrained: bool,
@@ -175,8 +175,9 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Outcome {
     if args.pretrained {
-        return pretrained::show(args.gamma, args.seed);
+        return pretrained::show(args.gamma.unwrap_or(1), args.seed);
     }
+    let gamma = args.gamma.unwrap_or(3);
     writable(&args.out)?;
     let device = open(&DeviceSpec::default())?;
     let target = target(&args.target, args.dtype)?;
@@ -206,7 +207,7 @@ fn run(args: &Args) -> Outcome {
     let mut trainer = Trainer::new(&first, &device, Freeze::EMBEDDING)?;
 
     let config = EvaluateConfig {
-        gamma: args.gamma,
+        gamma,
         temperature: 0.6,
         max_new_tokens: 48,
         seed: args.seed,
@@ -284,7 +285,7 @@ fn run(args: &Args) -> Outcome {
     let report = Report {
         target: args.target.clone(),
         draft: draft.clone(),
-        gamma: args.gamma,
+        gamma,
         temperature: measure.config.temperature,
         draft_parameters_per_pass: checkpoint.config.pass_parameters(),
         target_parameters_per_pass: target.config().pass_parameters(),

@@ -11,7 +11,7 @@ import math
 import sys
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 760, 440, 70, 150, 50, 50
-COLOURS = ["#0b62c4", "#b5430e", "#2f7d32", "#7b3fa0", "#8a6d00"]
+COLOURS = ["#0b62c4", "#b5430e", "#2f7d32", "#7b3fa0", "#8a6d00", "#7a7f85"]
 
 
 def read(path):

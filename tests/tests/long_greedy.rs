@@ -50,7 +50,12 @@ fn equal_over_all_prompts(
 
 #[test]
 fn one_prompt_of_each_task_in_each_format() {
-    for format in [WeightFormat::F32, WeightFormat::Bf16, WeightFormat::Int8] {
+    for format in [
+        WeightFormat::F32,
+        WeightFormat::Bf16,
+        WeightFormat::Int8,
+        WeightFormat::Gguf,
+    ] {
         let (compared, accepted) = equal_over_all_prompts(format, 1, 48);
         assert_eq!(compared, 4 * 48, "{format:?}");
         assert!(accepted > 0, "{format:?}");

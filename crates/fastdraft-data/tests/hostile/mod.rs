@@ -28,11 +28,8 @@ pub fn server() -> (String, Arc<Seen>) {
         for stream in listener.incoming() {
             let (stream, seen) = (stream.unwrap(), Arc::clone(&for_server));
             std::thread::spawn(move || {
-                let now = seen.running.fetch_add(1, Ordering::SeqCst) + 1;
-                seen.most.fetch_max(now, Ordering::SeqCst);
                 // A client that has given up is none of the server's business.
                 let _ = serve(stream, &seen);
-                seen.running.fetch_sub(1, Ordering::SeqCst);
             });
         }
     });
@@ -126,7 +123,11 @@ fn serve(mut stream: TcpStream, seen: &Seen) -> std::io::Result<()> {
         }
         "closed" => Ok(()),
         "work" => {
+            let now = seen.running.fetch_add(1, Ordering::SeqCst) + 1;
+            seen.most.fetch_max(now, Ordering::SeqCst);
             std::thread::sleep(Duration::from_millis(50));
+            // Before the answer: a client may ask again as soon as it has it.
+            seen.running.fetch_sub(1, Ordering::SeqCst);
             answer("200 OK", "", &good, good.len())
         }
         _ => answer("200 OK", "", &good, good.len()),

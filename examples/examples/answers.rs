@@ -14,15 +14,12 @@ use std::{
 
 use clap::Parser;
 use fastdraft_data::source::read_prompts;
-use fastdraft_examples::{Dtype, finish, target};
+use fastdraft_examples::{Dtype, INTERRUPTED, finish, target};
 use fastdraft_train::{
     answers::AnswersFolder,
     generate::{GenerateConfig, Question},
     progress::Progress,
 };
-
-/// Exit code after Ctrl-C, as shells have it.
-const INTERRUPTED: u8 = 130;
 
 /// Writes a folder of answers that a recipe can name.
 #[derive(Parser)]

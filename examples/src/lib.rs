@@ -10,6 +10,9 @@ use fastdraft_model::{
 };
 use fastdraft_train::{AnyDraft, TargetModel, TrainError, draft::LOOKUP_FIRST};
 
+/// Exit code after Ctrl-C, as shells have it.
+pub const INTERRUPTED: u8 = 130;
+
 /// What an example returns: any error ends it with one line and exit code 1.
 pub type Outcome = Result<(), Box<dyn std::error::Error>>;
 

@@ -6,11 +6,7 @@ use fastdraft_data::{
     PackedTokens, Packer, frequency,
     source::{Prompt, documents, read_prompts},
 };
-use fastdraft_train::{
-    TargetModel, TrainError,
-    generate::{Question, TaughtAnswer},
-    progress::Progress,
-};
+use fastdraft_train::{TargetModel, TrainError, generate::Question, progress::Progress};
 
 /// Tokens of a document whose continuation the target writes.
 const CONTINUE_FROM: usize = 40;
@@ -88,19 +84,6 @@ impl Data {
     }
 }
 
-/// Answers as rows whose loss covers the answers alone.
-pub fn pack_answers(
-    answers: &[TaughtAnswer],
-    sequence: usize,
-    target: &TargetModel,
-) -> Result<PackedTokens, TrainError> {
-    let mut packer = Packer::new(sequence, end(target));
-    for answer in answers {
-        packer.push_masked(&answer.answer.masked()?);
-    }
-    Ok(packer.finish()?)
-}
-
 /// Rows of a corpus, and the opening of every document that is long enough.
 fn pack(
     path: &Path,
@@ -119,7 +102,8 @@ fn pack(
     Ok((packer.finish()?, openings))
 }
 
-fn end(target: &TargetModel) -> u32 {
+/// What fills the last row.
+pub fn end(target: &TargetModel) -> u32 {
     target.config().eos_ids.first().copied().unwrap_or(0)
 }
 

@@ -13,6 +13,7 @@ use fastdraft_hw::{DeviceSpec, open};
 use fastdraft_model::{DraftVocabulary, draft::init, engine::cpu::WeightFormat};
 use fastdraft_train::{
     DraftModel, TargetModel, TrainError,
+    answers::pack,
     evaluate::{EvaluateConfig, PlainSpeed, TaskReport, evaluate, plain_speed},
     generate::{GenerateConfig, generate_answers},
     optim::schedule::Schedule,
@@ -272,10 +273,15 @@ fn run(args: &Args) -> Outcome {
         answers.len()
     ));
 
-    let aligned = data::pack_answers(&answers, SEQUENCE, &target)?;
+    let aligned = pack(&answers, SEQUENCE, data::end(&target))?;
     let mut progress = Progress::start("FT  answers");
     let align = stage("FT", share(3), 5e-4, 3);
-    let done = train(&mut trainer, &align, &[(&aligned, 1)], &mut progress)?;
+    let done = train(
+        &mut trainer,
+        &align,
+        &[(aligned.packed(), 1)],
+        &mut progress,
+    )?;
     progress.finish(&format!("loss {:.3}", done.0.last_loss));
     stages.push(measure.stage(&trainer, done)?);
 

@@ -30,15 +30,15 @@ impl Rows {
     /// The rows with their weight in the mixture.
     pub fn source(&self, weight: u32) -> Source<'_> {
         match self {
-            Self::Text(rows) | Self::Answers(AnswerRows::Plain(rows)) => (rows, weight).into(),
-            Self::Answers(AnswerRows::Taught(rows)) => (rows, weight).into(),
+            Self::Text(rows) => (rows, weight).into(),
+            Self::Answers(rows) => rows.source(weight),
         }
     }
 
     fn packed(&self) -> &PackedTokens {
         match self {
-            Self::Text(rows) | Self::Answers(AnswerRows::Plain(rows)) => rows,
-            Self::Answers(AnswerRows::Taught(rows)) => rows.packed(),
+            Self::Text(rows) => rows,
+            Self::Answers(rows) => rows.packed(),
         }
     }
 }

@@ -16,7 +16,7 @@ use std::{
 };
 
 use clap::{Parser, ValueEnum};
-use fastdraft_examples::{Dtype, finish, target, writable};
+use fastdraft_examples::{Dtype, INTERRUPTED, finish, target, writable};
 use fastdraft_hw::{DeviceSpec, open};
 use fastdraft_model::Checkpoint;
 use fastdraft_train::{
@@ -34,8 +34,6 @@ use measure::Measure;
 
 /// Checkpoints of a stage that stay.
 const KEEP: usize = 2;
-/// Exit code after Ctrl-C, as shells have it.
-const INTERRUPTED: u8 = 130;
 
 /// Trains a draft as a recipe says.
 #[derive(Parser)]

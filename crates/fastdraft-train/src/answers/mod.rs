@@ -23,6 +23,7 @@ use crate::{
     error::TrainError,
     generate::{GenerateConfig, Question, TaughtAnswer, answer_each},
     progress::Progress,
+    stage::Source,
     target::TargetModel,
     teacher::{SparseDistributions, TaughtRows},
 };
@@ -129,6 +130,26 @@ pub enum AnswerRows {
     Plain(PackedTokens),
     /// With probabilities.
     Taught(TaughtRows),
+}
+
+impl AnswerRows {
+    /// The rows, without the probabilities.
+    #[must_use]
+    pub fn packed(&self) -> &PackedTokens {
+        match self {
+            Self::Plain(rows) => rows,
+            Self::Taught(rows) => rows.packed(),
+        }
+    }
+
+    /// The rows with their weight in a mixture.
+    #[must_use]
+    pub fn source(&self, weight: u32) -> Source<'_> {
+        match self {
+            Self::Plain(rows) => (rows, weight).into(),
+            Self::Taught(rows) => (rows, weight).into(),
+        }
+    }
 }
 
 /// Packs answers into rows of `length` inputs; `end` fills the last one.

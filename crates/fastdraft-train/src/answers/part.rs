@@ -44,6 +44,9 @@ pub(super) fn read(
     k: usize,
 ) -> Result<Vec<TaughtAnswer>, TrainError> {
     let answers = read_answers(file(folder, number, "jsonl"))?;
+    if answers.is_empty() {
+        return Ok(Vec::new());
+    }
     let path = file(folder, number, "safetensors");
     let all = if k > 0 {
         read_teacher(&path, k)?
@@ -156,6 +159,8 @@ mod tests {
             write(folder.path(), 3, all.clone().into_iter()).unwrap();
             assert!(exists(folder.path(), 3) && !exists(folder.path(), 2));
             assert_eq!(read(folder.path(), 3, k).unwrap(), all);
+            write(folder.path(), 4, std::iter::empty()).unwrap();
+            assert_eq!(read(folder.path(), 4, k).unwrap(), []);
         }
     }
 

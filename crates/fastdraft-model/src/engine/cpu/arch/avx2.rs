@@ -87,6 +87,7 @@ impl Eight for Avx2 {
 impl Integers for Avx2 {
     type E = Self;
     type Words = __m256i;
+    type Pair = __m256i;
     type WordSums = __m256i;
     type Quads = __m256i;
     /// Sixteen 16-bit sums: eight products of at most 15 · 127 each stay below 2¹⁵.
@@ -105,9 +106,15 @@ impl Integers for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn word_add(sums: __m256i, w: __m256i, x: *const i16) -> __m256i {
+    unsafe fn pair(x: *const i16) -> __m256i {
         // SAFETY: the caller's promise.
-        unsafe { _mm256_add_epi32(sums, _mm256_madd_epi16(w, _mm256_loadu_si256(x.cast()))) }
+        unsafe { _mm256_set1_epi32(x.cast::<i32>().read_unaligned()) }
+    }
+
+    #[inline(always)]
+    unsafe fn word_add(sums: __m256i, w: __m256i, x: __m256i) -> __m256i {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_add_epi32(sums, _mm256_madd_epi16(w, x)) }
     }
 
     #[inline(always)]

@@ -3,8 +3,8 @@
 use std::{
     arch::x86_64::{
         __m256, __m256i, __m512, _mm256_cvtepi32_ps, _mm256_dpbusd_epi32, _mm256_dpwssd_epi32,
-        _mm256_loadu_ps, _mm256_loadu_si256, _mm256_set1_epi32, _mm256_setzero_si256,
-        _mm256_storeu_ps, _mm512_broadcast_f32x8, _mm512_castps256_ps512, _mm512_castps512_ps256,
+        _mm256_loadu_ps, _mm256_set1_epi32, _mm256_setzero_si256, _mm256_storeu_ps,
+        _mm512_broadcast_f32x8, _mm512_castps256_ps512, _mm512_castps512_ps256,
         _mm512_extractf32x8_ps, _mm512_fmadd_ps, _mm512_insertf32x8, _mm512_setzero_ps,
     },
     ops::Range,
@@ -77,6 +77,7 @@ impl Columns for Avx512 {
 impl Integers for Avx512 {
     type E = Avx2;
     type Words = __m256i;
+    type Pair = __m256i;
     type WordSums = __m256i;
     type Quads = __m256i;
     type QuadSums = __m256i;
@@ -94,9 +95,15 @@ impl Integers for Avx512 {
     }
 
     #[inline(always)]
-    unsafe fn word_add(sums: __m256i, w: __m256i, x: *const i16) -> __m256i {
+    unsafe fn pair(x: *const i16) -> __m256i {
         // SAFETY: the caller's promise.
-        unsafe { _mm256_dpwssd_epi32(sums, w, _mm256_loadu_si256(x.cast())) }
+        unsafe { Avx2::pair(x) }
+    }
+
+    #[inline(always)]
+    unsafe fn word_add(sums: __m256i, w: __m256i, x: __m256i) -> __m256i {
+        // SAFETY: the caller's promise.
+        unsafe { _mm256_dpwssd_epi32(sums, w, x) }
     }
 
     #[inline(always)]

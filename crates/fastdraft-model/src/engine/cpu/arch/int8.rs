@@ -12,10 +12,16 @@ use super::{
     isa::{Isa, on},
 };
 
-/// Rows of a group. One is enough: its products feed up to eight independent sums.
-pub(crate) const GROUP: usize = 1;
-/// Columns of a line.
+/// Rows of a group: a lane of two registers of sums for each.
+pub(crate) const GROUP: usize = 16;
+/// Columns of a step.
 pub(crate) const STEP: usize = 64;
+/// Columns that lie together: a lane of a product.
+pub(super) const PAIR: usize = 2;
+/// Bytes of a pair of columns of every row of a group.
+pub(super) const PAIR_BYTES: usize = GROUP * PAIR;
+/// Bytes of a step of every row of a group.
+pub(super) const STEP_BYTES: usize = GROUP * STEP;
 /// Columns of a block of a GGUF file.
 const BLOCK: usize = 32;
 /// Bytes of such a block: a half-precision scale and its values.
@@ -24,22 +30,24 @@ const BLOCK_BYTES: usize = 2 + BLOCK;
 /// A cache line.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
-struct Line([i8; STEP]);
+struct Line([i8; 64]);
 
 /// Columns that share a scale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Run {
-    /// A line.
+    /// A step.
     Step,
-    /// A block of a GGUF file, half a line.
+    /// A block of a GGUF file, half a step.
     Block,
 }
 
-/// `[rows, columns]` as one line for every 64 columns of a row, and one or two scales for each
-/// line. Missing columns are zero.
+/// `[rows, columns]` as groups of sixteen rows, each group as steps of 64 columns. A step is 32
+/// half lines, half line `p` with the columns `2p` and `2p + 1` of one row after the other. Missing
+/// rows and columns are zero.
 #[derive(Debug)]
 pub(crate) struct PackedInt8 {
     lines: Vec<Line>,
+    /// Sixteen for every group and run.
     scales: Vec<f32>,
     run: Run,
     rows: usize,
@@ -49,15 +57,15 @@ pub(crate) struct PackedInt8 {
 impl PackedInt8 {
     /// Zeros, to be filled.
     pub(crate) fn zeros(rows: usize, columns: usize, run: Run) -> Self {
-        let lines = rows * columns.div_ceil(STEP);
+        let steps = rows.div_ceil(GROUP) * columns.div_ceil(STEP);
         let mut packed = Self {
-            lines: vec![Line([0; STEP]); lines],
+            lines: vec![Line([0; 64]); steps * STEP_BYTES / 64],
             scales: Vec::new(),
             run,
             rows,
             columns,
         };
-        packed.scales = vec![0.0; lines * packed.scales_of_a_line()];
+        packed.scales = vec![0.0; steps * packed.runs_of_a_step() * GROUP];
         packed
     }
 
@@ -68,11 +76,11 @@ impl PackedInt8 {
         for (r, row) in data.chunks_exact(self.columns).enumerate() {
             for (step, run) in row.chunks(STEP).enumerate() {
                 let largest = run.iter().fold(0.0f32, |m, v| m.max(v.abs()));
-                let at = self.line(first + r, step);
-                self.scales[at] = largest / 127.0;
                 let inverse = if largest > 0.0 { 127.0 / largest } else { 0.0 };
-                for (slot, value) in self.lines[at].0.iter_mut().zip(run) {
-                    *slot = (value * inverse).round() as i8;
+                self.set_scale(first + r, step, largest / 127.0);
+                for (column, value) in run.iter().enumerate() {
+                    let rounded = (value * inverse).round() as i8;
+                    self.set_value(first + r, step * STEP + column, rounded);
                 }
             }
         }
@@ -83,19 +91,25 @@ impl PackedInt8 {
         debug_assert_eq!(self.run, Run::Block);
         let per_row = self.columns / BLOCK;
         for (i, block) in blocks.as_chunks::<BLOCK_BYTES>().0.iter().enumerate() {
-            let (row, column) = (first + i / per_row, i % per_row * BLOCK);
-            let at = self.line(row, column / STEP);
-            self.scales[at * 2 + column % STEP / BLOCK] =
-                f16::from_le_bytes([block[0], block[1]]).to_f32();
-            let values = &mut self.lines[at].0[column % STEP..][..BLOCK];
-            for (slot, byte) in values.iter_mut().zip(&block[2..]) {
-                *slot = *byte as i8;
+            let (row, run) = (first + i / per_row, i % per_row);
+            let scale = f16::from_le_bytes([block[0], block[1]]).to_f32();
+            self.set_scale(row, run, scale);
+            for (column, byte) in block[2..].iter().enumerate() {
+                self.set_value(row, run * BLOCK + column, *byte as i8);
             }
         }
     }
 
     pub(crate) fn groups(&self) -> usize {
-        self.rows / GROUP
+        self.rows.div_ceil(GROUP)
+    }
+
+    pub(super) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub(super) fn columns(&self) -> usize {
+        self.columns
     }
 
     pub(crate) fn steps(&self) -> usize {
@@ -103,60 +117,70 @@ impl PackedInt8 {
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.lines.len() * STEP + self.scales.len() * 4
+        self.lines.len() * 64 + self.scales.len() * 4
     }
 
-    fn line(&self, row: usize, step: usize) -> usize {
-        row * self.steps() + step
-    }
-
-    pub(super) fn scales_of_a_line(&self) -> usize {
+    pub(super) fn runs_of_a_step(&self) -> usize {
         match self.run {
             Run::Step => 1,
             Run::Block => 2,
         }
     }
 
-    /// Scale of a column of a line.
-    fn scale(&self, line: usize, column: usize) -> f32 {
-        let scales = self.scales_of_a_line();
-        self.scales[line * scales + column * scales / STEP]
+    /// Columns that share a scale.
+    pub(super) fn run(&self) -> usize {
+        STEP / self.runs_of_a_step()
     }
 
+    /// Where the scale of a row's run lies.
+    fn scale_at(&self, row: usize, run: usize) -> usize {
+        (row / GROUP * self.steps() * self.runs_of_a_step() + run) * GROUP + row % GROUP
+    }
+
+    /// Where a row's column lies.
+    fn value_at(&self, row: usize, column: usize) -> usize {
+        row / GROUP * self.steps() * STEP_BYTES
+            + column / PAIR * PAIR_BYTES
+            + row % GROUP * PAIR
+            + column % PAIR
+    }
+
+    fn set_scale(&mut self, row: usize, run: usize, scale: f32) {
+        let at = self.scale_at(row, run);
+        self.scales[at] = scale;
+    }
+
+    fn set_value(&mut self, row: usize, column: usize, value: i8) {
+        let at = self.value_at(row, column);
+        self.lines[at / 64].0[at % 64] = value;
+    }
+
+    pub(super) fn scale(&self, row: usize, run: usize) -> f32 {
+        self.scales[self.scale_at(row, run)]
+    }
+
+    pub(super) fn value(&self, row: usize, column: usize) -> i8 {
+        let at = self.value_at(row, column);
+        self.lines[at / 64].0[at % 64]
+    }
+
+    /// The row as it is multiplied: `[columns]`.
     pub(crate) fn read_row(&self, row: usize, out: &mut [f32]) {
-        for (step, run) in out.chunks_mut(STEP).enumerate() {
-            let at = self.line(row, step);
-            for (column, (slot, value)) in run.iter_mut().zip(&self.lines[at].0).enumerate() {
-                *slot = f32::from(*value) * self.scale(at, column);
+        for (run, out) in out.chunks_mut(self.run()).enumerate() {
+            let scale = self.scale(row, run);
+            for (column, slot) in out.iter_mut().enumerate() {
+                *slot = f32::from(self.value(row, run * self.run() + column)) * scale;
             }
         }
     }
 
-    /// Lines and scales of a row.
-    pub(super) fn row(&self, index: usize) -> (*const i8, *const f32) {
-        let at = index * self.steps();
+    /// Values and scales of a group.
+    pub(super) fn group(&self, index: usize) -> (*const i8, *const f32) {
+        let step = index * self.steps();
         (
-            self.lines[at..].as_ptr().cast(),
-            self.scales[at * self.scales_of_a_line()..].as_ptr(),
+            self.lines[step * STEP_BYTES / 64..].as_ptr().cast(),
+            self.scales[step * self.runs_of_a_step() * GROUP..].as_ptr(),
         )
-    }
-
-    /// Scale, weights and the token's values of each run of a row.
-    pub(super) fn runs<'a>(
-        &'a self,
-        row: usize,
-        token: &'a [i16],
-    ) -> impl Iterator<Item = (f32, &'a [i8], &'a [i16])> {
-        let size = STEP / self.scales_of_a_line();
-        let start = self.line(row, 0);
-        (self.lines[start..start + self.steps()].iter())
-            .flat_map(move |line| line.0.chunks(size))
-            .zip(token.chunks(size))
-            .enumerate()
-            .map(move |(run, (weights, values))| {
-                let scale = self.scales[start * self.scales_of_a_line() + run];
-                (scale, weights, values)
-            })
     }
 
     /// `y[i * rows + r] = Σ_j w[r, j] · x[i, j]` for the rows of `groups`, counted from the first.
@@ -172,7 +196,7 @@ impl PackedInt8 {
         y: &mut [f32],
     ) {
         let t = x.scales.len();
-        let rows = groups.len() * GROUP;
+        let rows = (groups.end * GROUP).min(self.rows) - groups.start * GROUP;
         assert!(
             groups.end <= self.groups()
                 && x.values.len() == t * self.steps() * STEP

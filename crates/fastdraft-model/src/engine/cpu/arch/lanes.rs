@@ -85,15 +85,19 @@ impl<E: Eight> Columns for E {
 pub(super) trait Integers {
     type E: Eight;
 
-    /// Sixteen 16-bit weights.
+    /// Two 16-bit weights of each of eight rows.
     type Words: Copy;
-    /// Eight sums, lane `l` over the columns `2l` and `2l + 1` of every sixteen.
+    /// Two values of a token, for every row.
+    type Pair: Copy;
+    /// Eight sums, one for each row.
     type WordSums: Copy;
     /// Sixteen signed bytes at `at`.
     unsafe fn words(at: *const i8) -> Self::Words;
+    /// The two values at `x`.
+    unsafe fn pair(x: *const i16) -> Self::Pair;
     unsafe fn word_zero() -> Self::WordSums;
-    /// Adds the products with the sixteen values at `x`.
-    unsafe fn word_add(sums: Self::WordSums, w: Self::Words, x: *const i16) -> Self::WordSums;
+    /// Adds the products of every row.
+    unsafe fn word_add(sums: Self::WordSums, w: Self::Words, x: Self::Pair) -> Self::WordSums;
     unsafe fn word_floats(sums: Self::WordSums) -> <Self::E as Eight>::F;
 
     /// Four bytes below 16 of each of eight rows.

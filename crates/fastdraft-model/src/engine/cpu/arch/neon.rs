@@ -4,11 +4,11 @@ use std::{
     arch::aarch64::{
         float32x4_t, int8x16_t, int16x8_t, int32x4_t, vandq_u8, vandq_u32, vcvtq_f32_s32,
         vdupq_n_f32, vdupq_n_s16, vdupq_n_s32, vdupq_n_u8, vdupq_n_u32, vfmaq_f32, vget_high_u16,
-        vget_low_s8, vget_low_s16, vget_low_u16, vld1q_f32, vld1q_s8, vld1q_s16, vld1q_u8,
-        vld1q_u16, vld1q_u32, vmlal_high_s8, vmlal_high_s16, vmlal_s8, vmlal_s16, vmovl_high_s8,
-        vmovl_s8, vmovl_u16, vmulq_f32, vorrq_u32, vpaddlq_s16, vpaddq_s32, vreinterpretq_f32_u32,
-        vreinterpretq_s8_s32, vreinterpretq_s8_u8, vreinterpretq_u32_f32, vshlq_n_u32, vshrq_n_u8,
-        vst1q_f32,
+        vget_low_s8, vget_low_s16, vget_low_u16, vld1q_f32, vld1q_s8, vld1q_u8, vld1q_u16,
+        vld1q_u32, vmlal_high_s8, vmlal_high_s16, vmlal_s8, vmlal_s16, vmovl_high_s8, vmovl_s8,
+        vmovl_u16, vmulq_f32, vorrq_u32, vpaddlq_s16, vpaddq_s32, vreinterpretq_f32_u32,
+        vreinterpretq_s8_s32, vreinterpretq_s8_u8, vreinterpretq_s16_s32, vreinterpretq_u32_f32,
+        vshlq_n_u32, vshrq_n_u8, vst1q_f32,
     },
     ops::Range,
 };
@@ -110,7 +110,8 @@ impl Eight for Neon {
 impl Integers for Neon {
     type E = Self;
     type Words = [int16x8_t; 2];
-    /// One for each of sixteen columns.
+    type Pair = int16x8_t;
+    /// Two for each row.
     type WordSums = [int32x4_t; 4];
     type Quads = [int8x16_t; 2];
     /// Two rows of four columns each: eight products of at most 15 · 127 stay below 2¹⁵.
@@ -132,15 +133,20 @@ impl Integers for Neon {
     }
 
     #[inline(always)]
-    unsafe fn word_add(s: Self::WordSums, w: Self::Words, x: *const i16) -> Self::WordSums {
+    unsafe fn pair(x: *const i16) -> int16x8_t {
+        // SAFETY: the caller's promise.
+        unsafe { vreinterpretq_s16_s32(vdupq_n_s32(x.cast::<i32>().read_unaligned())) }
+    }
+
+    #[inline(always)]
+    unsafe fn word_add(s: Self::WordSums, w: Self::Words, x: int16x8_t) -> Self::WordSums {
         // SAFETY: the caller's promise.
         unsafe {
-            let x = [vld1q_s16(x), vld1q_s16(x.add(8))];
             [
-                vmlal_s16(s[0], vget_low_s16(w[0]), vget_low_s16(x[0])),
-                vmlal_high_s16(s[1], w[0], x[0]),
-                vmlal_s16(s[2], vget_low_s16(w[1]), vget_low_s16(x[1])),
-                vmlal_high_s16(s[3], w[1], x[1]),
+                vmlal_s16(s[0], vget_low_s16(w[0]), vget_low_s16(x)),
+                vmlal_high_s16(s[1], w[0], x),
+                vmlal_s16(s[2], vget_low_s16(w[1]), vget_low_s16(x)),
+                vmlal_high_s16(s[3], w[1], x),
             ]
         }
     }

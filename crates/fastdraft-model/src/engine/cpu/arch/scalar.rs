@@ -38,22 +38,20 @@ fn multiply_packed<E: Element>(
 }
 
 pub(super) fn multiply_int8(w: &PackedInt8, groups: Range<usize>, x: &Activations, y: &mut [f32]) {
-    let height = groups.len();
+    let width = w.steps() * int8::STEP;
+    let height = y.len() / x.scales.len();
     for (i, scale) in x.scales.iter().enumerate() {
-        let width = w.steps() * int8::STEP;
-        let token = &x.values[i * width..(i + 1) * width];
+        let token = &x.values[i * width..i * width + w.columns()];
         for r in 0..height {
-            let mut lanes = [0.0f32; LANES];
-            for (scale, run, token) in w.runs(groups.start + r, token) {
-                let mut sums = [0i32; LANES];
-                for (j, (a, b)) in run.iter().zip(token).enumerate() {
-                    sums[j % 16 / 2] += i32::from(*a) * i32::from(*b);
-                }
-                for (lane, sum) in lanes.iter_mut().zip(sums) {
-                    *lane = (sum as f32).mul_add(scale, *lane);
-                }
+            let row = groups.start * int8::GROUP + r;
+            let mut total = 0.0f32;
+            for (run, values) in token.chunks(w.run()).enumerate() {
+                let sum: i32 = (values.iter().enumerate())
+                    .map(|(j, b)| i32::from(w.value(row, run * w.run() + j)) * i32::from(*b))
+                    .sum();
+                total = (sum as f32).mul_add(w.scale(row, run), total);
             }
-            y[i * height + r] = sum_lanes(lanes) * scale;
+            y[i * height + r] = total * scale;
         }
     }
 }

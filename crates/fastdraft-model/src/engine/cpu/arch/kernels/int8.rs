@@ -1,18 +1,24 @@
-//! Eight-bit weights: a line of a row meets the tokens of a tile.
+//! Eight-bit weights: a step of sixteen rows is widened once and meets the tokens of a tile.
 // Constant bounds over two arrays at once: the form that keeps tiles in registers.
 #![allow(clippy::needless_range_loop)]
 
-use std::ops::Range;
+use std::{array, ops::Range};
 
-use super::{BLOCK_BYTES, Fetch};
+use super::{Fetch, schedule};
 use crate::engine::cpu::arch::{
     LANES,
-    int8::{Activations, PackedInt8, STEP},
+    int8::{Activations, GROUP, PAIR, PAIR_BYTES, PackedInt8, STEP, STEP_BYTES},
     lanes::{Eight, Integers},
-    scalar,
 };
 
-const TILE_TOKENS: usize = 8;
+/// Tokens whose sums stay in registers.
+const TILE_TOKENS: usize = 4;
+/// Bytes fetched at a time.
+const LINE: usize = 64;
+/// Pairs of columns of those.
+const PAIRS: usize = LINE / PAIR_BYTES;
+/// Registers of sums of a token.
+const HALVES: usize = GROUP / LANES;
 
 /// # Safety
 /// The instructions must be there and the extents be those `PackedInt8::multiply` checks.
@@ -25,7 +31,7 @@ pub(in crate::engine::cpu::arch) unsafe fn multiply<I: Integers>(
 ) {
     // SAFETY: the caller's promise.
     unsafe {
-        match w.scales_of_a_line() {
+        match w.runs_of_a_step() {
             1 => all::<I, 1>(w, groups, x, y),
             _ => all::<I, 2>(w, groups, x, y),
         }
@@ -33,9 +39,9 @@ pub(in crate::engine::cpu::arch) unsafe fn multiply<I: Integers>(
 }
 
 /// # Safety
-/// Those of [`multiply`], and `SCALES` scales a line.
+/// Those of [`multiply`], and `RUNS` runs a step.
 #[inline(always)]
-unsafe fn all<I: Integers, const SCALES: usize>(
+unsafe fn all<I: Integers, const RUNS: usize>(
     w: &PackedInt8,
     groups: Range<usize>,
     x: &Activations,
@@ -43,35 +49,36 @@ unsafe fn all<I: Integers, const SCALES: usize>(
 ) {
     let t = x.scales.len();
     let steps = w.steps();
-    let height = groups.len();
-    let block = (BLOCK_BYTES / (steps * STEP)).max(1);
+    let first_row = groups.start * GROUP;
+    let height = y.len() / t;
+    let bytes = steps * STEP_BYTES;
+    let (block, tiles) = schedule(bytes, t, TILE_TOKENS);
     let mut start = groups.start;
     while start < groups.end {
         let end = (start + block).min(groups.end);
         for token in (0..t).step_by(TILE_TOKENS) {
-            for row in start..end {
-                let (lines, scales) = w.row(row);
-                // SAFETY: the tokens of a tile are among the `t` and the row is one of the groups.
+            for group in start..end {
+                let row = group * GROUP;
+                let (values, scales) = w.group(group);
+                // SAFETY: the tokens of a tile are among the `t`, and rows past the last are not
+                // written.
                 unsafe {
                     let tile = Tile {
-                        lines,
+                        values,
                         scales,
                         x: x.values.as_ptr().add(token * steps * STEP),
                         x_scales: x.scales.as_ptr().add(token),
-                        y: y.as_mut_ptr().add(token * height + row - groups.start),
+                        y: y.as_mut_ptr().add(token * height + row - first_row),
                         steps,
                         height,
-                        fetch: Fetch::new(lines.cast(), steps * STEP, STEP, 0, 1),
+                        rows: GROUP.min(w.rows() - row),
+                        fetch: Fetch::new(values.cast(), bytes, LINE, token / TILE_TOKENS, tiles),
                     };
                     match TILE_TOKENS.min(t - token) {
-                        8 => tile.run::<I, SCALES, 8>(),
-                        7 => tile.run::<I, SCALES, 7>(),
-                        6 => tile.run::<I, SCALES, 6>(),
-                        5 => tile.run::<I, SCALES, 5>(),
-                        4 => tile.run::<I, SCALES, 4>(),
-                        3 => tile.run::<I, SCALES, 3>(),
-                        2 => tile.run::<I, SCALES, 2>(),
-                        _ => tile.run::<I, SCALES, 1>(),
+                        4 => tile.run::<I, RUNS, 4>(),
+                        3 => tile.run::<I, RUNS, 3>(),
+                        2 => tile.run::<I, RUNS, 2>(),
+                        _ => tile.run::<I, RUNS, 1>(),
                     }
                 }
             }
@@ -81,53 +88,62 @@ unsafe fn all<I: Integers, const SCALES: usize>(
 }
 
 struct Tile {
-    lines: *const i8,
+    values: *const i8,
     scales: *const f32,
     x: *const i16,
     x_scales: *const f32,
     y: *mut f32,
     steps: usize,
     height: usize,
+    rows: usize,
     fetch: Fetch,
 }
 
 impl Tile {
     /// # Safety
-    /// `lines` and `scales` are a row of `steps` lines and `SCALES` scales for each, `x` is
-    /// `[T, 64 · steps]`, `x_scales` is `[T]`, `y` has `T` values with stride `height`.
+    /// The pointers reach a packed group with `RUNS` runs a step, `T` tokens of `steps` steps, and
+    /// `T` times `rows` sums with stride `height`.
     #[inline(always)]
-    unsafe fn run<I: Integers, const SCALES: usize, const T: usize>(&self) {
+    unsafe fn run<I: Integers, const RUNS: usize, const T: usize>(&self) {
         // SAFETY: every offset stays below the extents the caller promised.
         unsafe {
-            let mut sums = [I::E::zero(); T];
-            for step in 0..self.steps {
-                let line = self.lines.add(step * STEP);
-                self.fetch.ask(step);
-                let w = [
-                    I::words(line),
-                    I::words(line.add(16)),
-                    I::words(line.add(32)),
-                    I::words(line.add(48)),
-                ];
-                let scale = I::E::splat(*self.scales.add(step * SCALES));
-                let second = I::E::splat(*self.scales.add(step * SCALES + SCALES - 1));
-                for i in 0..T {
-                    let token = self.x.add((i * self.steps + step) * STEP);
-                    let low = I::word_add(I::word_zero(), w[0], token);
-                    let low = I::word_add(low, w[1], token.add(16));
-                    let start = if SCALES == 1 { low } else { I::word_zero() };
-                    let high = I::word_add(start, w[2], token.add(32));
-                    let high = I::word_add(high, w[3], token.add(48));
-                    if SCALES > 1 {
-                        sums[i] = I::E::fma(I::word_floats(low), scale, sums[i]);
+            let mut totals = [[I::E::zero(); HALVES]; T];
+            let columns = STEP / RUNS;
+            let lines = columns * GROUP / LINE;
+            for run in 0..self.steps * RUNS {
+                let mut sums = [[I::word_zero(); HALVES]; T];
+                for line in run * lines..(run + 1) * lines {
+                    self.fetch.ask(line);
+                    for pair in line * PAIRS..(line + 1) * PAIRS {
+                        let at = self.values.add(pair * PAIR_BYTES);
+                        let w: [I::Words; HALVES] =
+                            array::from_fn(|half| I::words(at.add(half * PAIR * LANES)));
+                        for i in 0..T {
+                            let x = I::pair(self.x.add(i * self.steps * STEP + pair * PAIR));
+                            for half in 0..HALVES {
+                                sums[i][half] = I::word_add(sums[i][half], w[half], x);
+                            }
+                        }
                     }
-                    sums[i] = I::E::fma(I::word_floats(high), second, sums[i]);
+                }
+                for half in 0..HALVES {
+                    let scale = I::E::load(self.scales.add(run * GROUP + half * LANES));
+                    for i in 0..T {
+                        let sum = I::word_floats(sums[i][half]);
+                        totals[i][half] = I::E::fma(sum, scale, totals[i][half]);
+                    }
                 }
             }
             for i in 0..T {
-                let mut lanes = [0.0f32; LANES];
-                I::E::store(sums[i], &mut lanes);
-                *self.y.add(i * self.height) = scalar::sum_lanes(lanes) * *self.x_scales.add(i);
+                let x_scale = I::E::splat(*self.x_scales.add(i));
+                let mut rows = [[0.0f32; LANES]; HALVES];
+                for half in 0..HALVES {
+                    I::E::store(I::E::multiply(totals[i][half], x_scale), &mut rows[half]);
+                }
+                let out = self.y.add(i * self.height);
+                for (r, value) in rows.as_flattened().iter().take(self.rows).enumerate() {
+                    *out.add(r) = *value;
+                }
             }
         }
     }

@@ -62,6 +62,9 @@ pub struct DecoderConfig {
     pub context_length: usize,
     /// Attention sees at most this many latest tokens, itself included.
     pub sliding_window: Option<usize>,
+    /// Blocks that see every earlier token in spite of the window, ascending; empty without one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub full_attention_layers: Vec<usize>,
     /// The head is the embedding, transposed.
     pub tied: bool,
     /// q, k and v projections have biases.
@@ -105,6 +108,7 @@ impl DecoderConfig {
             rope_scaling: RopeScaling::None,
             context_length: 2048,
             sliding_window: None,
+            full_attention_layers: Vec::new(),
             tied: false,
             qkv_bias: false,
             output_bias: false,
@@ -112,6 +116,23 @@ impl DecoderConfig {
             qk_norm: false,
             bos_id: None,
             eos_ids: Vec::new(),
+        }
+    }
+
+    /// Tokens that attention of block `layer` sees at most, `None` for all.
+    #[must_use]
+    pub fn window(&self, layer: usize) -> Option<usize> {
+        (self.sliding_window).filter(|_| !self.full_attention_layers.contains(&layer))
+    }
+
+    /// The configuration of a decoder made of some of this one's blocks, in that order.
+    #[must_use]
+    pub fn of_blocks(&self, blocks: &[usize]) -> Self {
+        let full = |block: &usize| self.full_attention_layers.contains(block);
+        Self {
+            layers: blocks.len(),
+            full_attention_layers: (0..blocks.len()).filter(|to| full(&blocks[*to])).collect(),
+            ..self.clone()
         }
     }
 

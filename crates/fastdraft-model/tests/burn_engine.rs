@@ -11,12 +11,16 @@ use fastdraft_model::{
     decoder::Decoder,
     draft::init,
     engine::{
-        burn::{BurnEngine, KvCache},
+        burn::{BurnBatch, BurnEngine, KvCache, Segment},
         cpu::{CpuEngine, CpuModel, WeightFormat},
     },
     import,
 };
-use fastdraft_specdec::{LogitRows, SessionConfig, Target, Transform, generate, generate_plain};
+use fastdraft_specdec::{
+    LogitRows, PromptLookup, SessionConfig, Target, Transform,
+    batch::{BatchRequest, generate_batch},
+    generate, generate_plain,
+};
 use serde_json::Value;
 
 fn fixture(name: &str) -> std::path::PathBuf {
@@ -153,4 +157,93 @@ fn wrong_passes_leave_the_cache_untouched() {
         trimmed.unwrap_err(),
         ModelError::InvalidConfig { .. }
     ));
+}
+
+#[test]
+fn sequences_of_any_lengths_share_passes_and_get_what_they_get_alone() {
+    let mut config = DecoderConfig::llama(40, 64, 3);
+    (config.heads, config.kv_heads, config.head_dim) = (4, 2, 16);
+    let checkpoint = init::random(config, None, 7).unwrap();
+    let decoder = Decoder::from_checkpoint(&checkpoint, &Device::flex()).unwrap();
+    let prompts: Vec<Vec<u32>> = [1, 3, 300, 64, 5]
+        .into_iter()
+        .map(|len| (0..len).map(|i| (i * i + len) % 40).collect())
+        .collect();
+    let settings = |index: usize| SessionConfig {
+        gamma: 3,
+        max_new_tokens: 4 + 5 * index,
+        seed: index as u64,
+        ..SessionConfig::default()
+    };
+    let mut target = BurnBatch::new(decoder.clone(), 340, 0);
+    // Twice, because the second batch meets slots that were used.
+    for _ in 0..2 {
+        let mut requests: Vec<_> = (prompts.iter().enumerate())
+            .map(|(i, prompt)| BatchRequest::new(PromptLookup::default(), prompt, settings(i)))
+            .collect();
+        let together =
+            generate_batch(&mut requests, &mut target, |_, _| ControlFlow::Continue(())).unwrap();
+        for (i, (prompt, batched)) in prompts.iter().zip(together).enumerate() {
+            let mut engine = BurnEngine::new(decoder.clone(), None, 340, 0).unwrap();
+            let alone = generate(
+                &mut PromptLookup::default(),
+                &mut engine,
+                prompt,
+                &settings(i),
+                |_| ControlFlow::Continue(()),
+            );
+            assert_eq!(batched.unwrap().tokens, alone.unwrap().tokens, "{i}");
+        }
+    }
+}
+
+#[test]
+fn segments_of_a_pass_have_the_logits_of_passes_alone() {
+    let mut config = DecoderConfig::llama(40, 64, 3);
+    (config.heads, config.kv_heads, config.head_dim) = (4, 2, 16);
+    (config.sliding_window, config.full_attention_layers) = (Some(5), vec![1]);
+    let checkpoint = init::random(config.clone(), None, 7).unwrap();
+    let device = Device::flex();
+    let decoder = Decoder::from_checkpoint(&checkpoint, &device).unwrap();
+    let fresh = || KvCache::new(&config, 64, &device);
+    let first: [&[u32]; 3] = [&[1, 2, 3, 4, 5, 6, 7], &[9], &[3, 1]];
+    let then: [&[u32]; 3] = [&[8, 30], &[1, 2, 3, 4, 5, 6], &[2]];
+    let outputs = [2, 3, 1];
+    let mut apart = Vec::new();
+    for i in 0..3 {
+        let mut cache = fresh();
+        drop(decoder.forward_cached(first[i], 1, &mut cache).unwrap());
+        let logits = decoder
+            .forward_cached(then[i], outputs[i], &mut cache)
+            .unwrap();
+        apart.extend(
+            logits
+                .into_data()
+                .convert::<f32>()
+                .try_to_vec::<f32>()
+                .unwrap(),
+        );
+    }
+    let mut caches = [fresh(), fresh(), fresh()];
+    for (tokens, outputs, last) in [(first, [1, 0, 0], false), (then, outputs, true)] {
+        let mut segments: Vec<Segment<'_>> = (caches.iter_mut().zip(tokens).zip(outputs))
+            .map(|((cache, tokens), outputs)| Segment {
+                cache,
+                tokens,
+                outputs,
+            })
+            .collect();
+        let logits = decoder.forward_segments(&mut segments).unwrap();
+        if last {
+            let together = logits
+                .into_data()
+                .convert::<f32>()
+                .try_to_vec::<f32>()
+                .unwrap();
+            assert_eq!(together.len(), apart.len());
+            for (a, b) in together.iter().zip(&apart) {
+                assert!((a - b).abs() < 1e-5, "{a} {b}");
+            }
+        }
+    }
 }

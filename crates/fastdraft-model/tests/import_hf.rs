@@ -507,7 +507,7 @@ fn unknown_settings_are_named() {
 /// Refusals that depend on the family.
 #[test]
 fn settings_a_family_has_not_are_named() {
-    let cases: [(Family, &str, serde_json::Value, &str); 9] = [
+    let cases: [(Family, &str, serde_json::Value, &str); 8] = [
         (
             Family::Mistral,
             "attention_bias",
@@ -541,12 +541,6 @@ fn settings_a_family_has_not_are_named() {
             "Some(7) in 0 of 2 layers",
         ),
         (
-            Family::Qwen2,
-            "max_window_layers",
-            1.into(),
-            "Some(7) in 1 of 2 layers",
-        ),
-        (
             Family::Qwen3,
             "use_sliding_window",
             serde_json::json!("yes"),
@@ -560,6 +554,34 @@ fn settings_a_family_has_not_are_named() {
         edit_config(dir.path(), |config| config[key] = value);
         let error = import::hf::load(dir.path()).unwrap_err().to_string();
         assert!(error.contains(expected), "{family:?} {key}: {error}");
+    }
+}
+
+#[test]
+fn layers_without_the_window_are_named_by_either_spelling_and_read_back() {
+    for (family, key, value, full) in [
+        (
+            Family::Qwen2,
+            "max_window_layers",
+            serde_json::json!(1),
+            vec![0],
+        ),
+        (
+            Family::Qwen3,
+            "layer_types",
+            serde_json::json!(["sliding_attention", "full_attention"]),
+            vec![1],
+        ),
+    ] {
+        let mut plain = config(family);
+        plain.sliding_window = Some(7);
+        let dir = saved(&checkpoint(plain));
+        edit_config(dir.path(), |config| config[key] = value);
+        let loaded = import::hf::load(dir.path()).unwrap();
+        assert_eq!(loaded.config.full_attention_layers, full, "{family:?}");
+        assert_eq!(loaded.config.window(full[0]), None);
+        assert_eq!(loaded.config.window(1 - full[0]), Some(7));
+        assert_eq!(import::hf::load(saved(&loaded).path()).unwrap(), loaded);
     }
 }
 

@@ -6,7 +6,7 @@ use burn::{
     tensor::{Tensor, activation::softmax},
 };
 
-use super::rope::Positions;
+use super::rope::{Angles, Positions, View};
 
 /// Grouped-query causal attention with rotary positions.
 #[derive(Module, Debug)]
@@ -32,11 +32,11 @@ impl Attention {
     /// # Shapes
     /// - `x`: `[batch, seq, hidden]`
     /// - output: `[batch, seq, hidden]`
-    pub(super) fn forward(&self, x: Tensor<3>, positions: &Positions) -> Tensor<3> {
+    pub(super) fn forward(&self, x: Tensor<3>, positions: &Positions, view: &View) -> Tensor<3> {
         let [batch, seq, _] = x.dims();
-        let (q, k, v) = self.project(x, positions);
+        let (q, k, v) = self.project(x, &positions.angles);
         let (k, v) = (self.repeat(k), self.repeat(v));
-        let scores = q.matmul(k.swap_dims(2, 3)).mul_scalar(self.scale()) + positions.mask.clone();
+        let scores = q.matmul(k.swap_dims(2, 3)).mul_scalar(self.scale()) + view.mask.clone();
         let out = softmax(scores, 3).matmul(v);
         let out = out
             .swap_dims(1, 2)
@@ -53,7 +53,7 @@ impl Attention {
     pub(crate) fn project(
         &self,
         x: Tensor<3>,
-        positions: &Positions,
+        angles: &Angles,
     ) -> (Tensor<4>, Tensor<4>, Tensor<4>) {
         let [batch, seq, _] = x.dims();
         let split = |x: Tensor<3>, heads: usize, norm: &Option<RmsNorm>| {
@@ -67,7 +67,7 @@ impl Attention {
         let q = split(self.q_proj.forward(x.clone()), self.heads, &self.q_norm);
         let k = split(self.k_proj.forward(x.clone()), self.kv_heads, &self.k_norm);
         let v = split(self.v_proj.forward(x), self.kv_heads, &None);
-        (positions.rotate(q), positions.rotate(k), v)
+        (angles.rotate(q), angles.rotate(k), v)
     }
 
     /// Attention of new tokens over keys and values that may hold earlier ones. The query heads
@@ -77,7 +77,7 @@ impl Attention {
     /// - `q`: `[1, heads, seq, head_dim]`
     /// - `k`, `v`: `[1, kv_heads, span, head_dim]`
     /// - `mask`: `[1, 1, seq, span]`
-    /// - output: `[1, seq, hidden]`
+    /// - output: `[1, seq, heads · head_dim]`
     pub(crate) fn attend(
         &self,
         q: Tensor<4>,
@@ -95,12 +95,11 @@ impl Attention {
             .reshape([1, heads, seq, span])
             + mask;
         let weights = softmax(scores, 3).reshape([1, self.kv_heads, grouped[2], span]);
-        let out = weights
+        weights
             .matmul(v)
             .reshape([1, heads, seq, dim])
             .swap_dims(1, 2)
-            .reshape([1, seq, heads * dim]);
-        self.o_proj.forward(out)
+            .reshape([1, seq, heads * dim])
     }
 
     fn scale(&self) -> f64 {

@@ -2,7 +2,11 @@
 
 use burn::{module::Module, nn::RmsNorm, tensor::Tensor};
 
-use super::{attention::Attention, mlp::Mlp, rope::Positions};
+use super::{
+    attention::Attention,
+    mlp::Mlp,
+    rope::{Positions, View},
+};
 
 /// Pre-norm attention and MLP, each with a residual connection.
 #[derive(Module, Debug)]
@@ -21,8 +25,8 @@ impl Block {
     /// # Shapes
     /// - `x`: `[batch, seq, hidden]`
     /// - output: `[batch, seq, hidden]`
-    pub(super) fn forward(&self, x: Tensor<3>, positions: &Positions) -> Tensor<3> {
-        self.with_attention(x, |x| self.self_attn.forward(x, positions))
+    pub(super) fn forward(&self, x: Tensor<3>, positions: &Positions, view: &View) -> Tensor<3> {
+        self.with_attention(x, |x| self.self_attn.forward(x, positions, view))
     }
 
     /// The block around an attention of the normed stream.

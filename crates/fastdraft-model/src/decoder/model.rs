@@ -45,10 +45,9 @@ impl Decoder {
         let x = self.embed_tokens.forward(tokens);
         // The autodiff device would track these constants for nothing.
         let positions = Positions::new(&self.config, seq, &x.device());
-        let x = self
-            .layers
-            .iter()
-            .fold(x, |x, layer| layer.forward(x, &positions));
+        let x = self.layers.iter().enumerate().fold(x, |x, (index, layer)| {
+            layer.forward(x, &positions, positions.view(&self.config, index))
+        });
         self.norm.forward(x)
     }
 

@@ -7,14 +7,44 @@ use crate::config::{DecoderConfig, Rotary};
 /// What every block of a pass shares.
 #[derive(Debug, Clone)]
 pub(crate) struct Positions {
+    pub(super) angles: Angles,
+    full: View,
+    windowed: Option<View>,
+}
+
+/// By what queries and keys are turned.
+#[derive(Debug, Clone)]
+pub(crate) struct Angles {
     /// `[1, 1, seq, head_dim / 2]`
     cos: Tensor<4>,
     /// `[1, 1, seq, head_dim / 2]`
     sin: Tensor<4>,
+}
+
+/// What the tokens of a pass see.
+#[derive(Debug, Clone)]
+pub(crate) struct View {
     /// `[1, 1, seq, span]`, 0 where visible and very negative elsewhere.
     pub(crate) mask: Tensor<4>,
     /// First position that a key is needed for.
     pub(crate) first: usize,
+}
+
+impl View {
+    /// Of `seq` tokens after `past` others, each over at most `window` positions.
+    fn new(window: usize, past: usize, seq: usize, device: &Device) -> Self {
+        let end = past + seq;
+        let first = (past + 1).saturating_sub(window);
+        let mask: Vec<f32> = (past..end)
+            .flat_map(|q| {
+                (first..end).map(move |k| if k <= q && q - k < window { 0.0 } else { -1e9 })
+            })
+            .collect();
+        Self {
+            mask: Tensor::from_data(TensorData::new(mask, [1, 1, seq, end - first]), device),
+            first,
+        }
+    }
 }
 
 impl Positions {
@@ -40,21 +70,38 @@ impl Positions {
                 .collect();
             Tensor::from_data(TensorData::new(data, [1, 1, seq, half]), device)
         };
-        let window = config.sliding_window.unwrap_or(end);
-        let first = (past + 1).saturating_sub(window);
-        let mask: Vec<f32> = (past..end)
-            .flat_map(|q| {
-                (first..end).map(move |k| if k <= q && q - k < window { 0.0 } else { -1e9 })
-            })
-            .collect();
         Self {
-            cos: angles(f32::cos),
-            sin: angles(f32::sin),
-            mask: Tensor::from_data(TensorData::new(mask, [1, 1, seq, end - first]), device),
-            first,
+            angles: Angles {
+                cos: angles(f32::cos),
+                sin: angles(f32::sin),
+            },
+            full: View::new(end, past, seq, device),
+            windowed: (config.sliding_window).map(|window| View::new(window, past, seq, device)),
         }
     }
 
+    /// Angles of the tokens of several sequences, one after the other.
+    pub(crate) fn angles(all: &[Self]) -> Angles {
+        let join = |part: fn(&Angles) -> &Tensor<4>| match all {
+            [one] => part(&one.angles).clone(),
+            all => Tensor::cat(all.iter().map(|one| part(&one.angles).clone()).collect(), 2),
+        };
+        Angles {
+            cos: join(|angles| &angles.cos),
+            sin: join(|angles| &angles.sin),
+        }
+    }
+
+    /// What the tokens see in block `layer`.
+    pub(crate) fn view(&self, config: &DecoderConfig, layer: usize) -> &View {
+        match &self.windowed {
+            Some(windowed) if config.window(layer).is_some() => windowed,
+            _ => &self.full,
+        }
+    }
+}
+
+impl Angles {
     /// Rotates `[batch, heads, seq, head_dim]`, pairing element `i` with `i + head_dim / 2`.
     pub(super) fn rotate(&self, x: Tensor<4>) -> Tensor<4> {
         let half = x.dims()[3] / 2;

@@ -4,8 +4,9 @@
 //! wherever a draft is of use. The file, in safetensors form, holds the rest: matrices as `I8`
 //! `[out, in]` with `NAME.scale` `F16` `[out, ⌈in / 32⌉]`, a scale for each 32 weights of a row;
 //! norms and biases as `F32`; and `draft_vocabulary`, `U32`, the target ids of the head's rows.
-//! Its metadata has one key, [`FORMAT`], with a JSON object: `layers`, and `tokenizer`, the
-//! fingerprint that the target's tokenizer must have, in hexadecimal.
+//! Its metadata has one key, [`FORMAT`], with a JSON object: `layers`; `tokenizer`, the fingerprint
+//! that the target's tokenizer must have, in hexadecimal; and, where they are not all alike,
+//! `full_attention_layers`, those without the target's window.
 
 use std::{borrow::Cow, collections::HashMap, fs, path::Path};
 
@@ -18,7 +19,10 @@ use crate::{
     config::DecoderConfig,
     draft::init,
     error::ModelError,
-    import::layout::{self, Projections},
+    import::{
+        layout::{self, Projections},
+        limits,
+    },
     weights::Weights,
 };
 
@@ -37,6 +41,8 @@ const GROUP: usize = 32;
 struct Header {
     layers: usize,
     tokenizer: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    full_attention_layers: Vec<usize>,
 }
 
 struct Stored {
@@ -81,7 +87,14 @@ pub fn save(
             "only a draft with a trimmed head is stored this way".into(),
         ));
     };
-    if *config != of_target(&target.config, config.layers, kept) {
+    if *config
+        != of_target(
+            &target.config,
+            config.layers,
+            &config.full_attention_layers,
+            kept,
+        )
+    {
         return Err(invalid(format!(
             "the draft is not made of blocks of this target: {config:?}"
         )));
@@ -122,6 +135,7 @@ pub fn save(
     let header = Header {
         layers: config.layers,
         tokenizer: format!("{tokenizer:016x}"),
+        full_attention_layers: config.full_attention_layers.clone(),
     };
     let header = serde_json::to_string(&header)
         .map_err(|error| ModelError::io(path, std::io::Error::other(error)))?;
@@ -192,7 +206,8 @@ pub fn load(path: &Path, target: &Checkpoint) -> Result<Loaded, ModelError> {
     let (ids, _) = get(VOCABULARY, Dtype::U32, None)?.data().as_chunks::<4>();
     let ids = ids.iter().map(|id| u32::from_le_bytes(*id)).collect();
     let kept = DraftVocabulary::new(ids, target.config.vocabulary_size)?;
-    let config = of_target(&target.config, layers, &kept);
+    let config = of_target(&target.config, layers, &header.full_attention_layers, &kept);
+    limits::check(&config)?;
 
     let mut shared = init::from_target(target, &[0], Some(kept.clone()))?.weights;
     let mut weights = Weights::new();
@@ -224,9 +239,15 @@ pub fn load(path: &Path, target: &Checkpoint) -> Result<Loaded, ModelError> {
     })
 }
 
-fn of_target(target: &DecoderConfig, layers: usize, kept: &DraftVocabulary) -> DecoderConfig {
+fn of_target(
+    target: &DecoderConfig,
+    layers: usize,
+    full: &[usize],
+    kept: &DraftVocabulary,
+) -> DecoderConfig {
     DecoderConfig {
         layers,
+        full_attention_layers: full.to_vec(),
         head_size: kept.token_ids().len(),
         tied: false,
         ..target.clone()

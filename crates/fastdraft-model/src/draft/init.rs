@@ -78,10 +78,9 @@ pub fn from_target(
     };
     weights.insert("lm_head.weight", vec![rows, hidden], data);
     let config = DecoderConfig {
-        layers: blocks.len(),
         head_size: rows,
         tied: false,
-        ..config.clone()
+        ..config.of_blocks(blocks)
     };
     Ok(Checkpoint {
         config,

@@ -2,6 +2,10 @@
 
 use fastdraft_specdec::{Distribution, LogitRows, Proposal, Sampler, TokenId};
 
+use super::{
+    batch::{Part, Passes},
+    held::Held,
+};
 use crate::{checkpoint::DraftVocabulary, error::ModelError};
 
 /// A sequence that can be fed tokens.
@@ -32,6 +36,27 @@ pub(super) fn pending(
     let shared = cached.iter().zip(wanted()).take_while(|(a, b)| a == b);
     let shared = shared.count().min(total - outputs);
     Ok((shared, wanted().skip(shared).copied().collect()))
+}
+
+/// Feeds `context` then `extra` to the model, as far as `held` does not have them, for the logits
+/// of the last `outputs` tokens.
+pub(super) fn feed<P: Passes>(
+    model: &mut P,
+    held: &mut Held<P::Cache>,
+    context: &[u32],
+    extra: &[u32],
+    outputs: usize,
+) -> Result<(), ModelError> {
+    let mut pending = held.begin(context, extra, outputs)?;
+    let early = |cache: &mut P::Cache, tokens: &[u32]| model.prefill(cache, tokens);
+    held.feed_early(&mut pending, outputs, P::PREFILL, early)?;
+    model.pass(vec![Part {
+        cache: &mut held.cache,
+        tokens: &pending,
+        outputs,
+    }])?;
+    held.tokens.extend_from_slice(&pending);
+    Ok(())
 }
 
 pub(super) fn score(

@@ -7,7 +7,7 @@ use crate::{
 
 /// Above every published model, and low enough that no product of two overflows.
 const MAX_WIDTH: usize = 1 << 24;
-const MAX_LAYERS: usize = 4096;
+pub(crate) const MAX_LAYERS: usize = 4096;
 const MAX_HEADS: usize = 1 << 14;
 const MAX_HEAD_DIM: usize = 1 << 14;
 const MAX_CONTEXT: usize = 1 << 31;
@@ -33,6 +33,15 @@ pub(crate) fn check(config: &DecoderConfig) -> Result<(), ModelError> {
         if value == 0 || value > limit {
             return Err(invalid(format!("{name} is {value}, must be 1 to {limit}")));
         }
+    }
+    let full = &config.full_attention_layers;
+    let ascending = full.windows(2).all(|pair| pair[0] < pair[1]);
+    let inside = full.last().is_none_or(|last| *last < config.layers);
+    if !(ascending && inside && (full.is_empty() || config.sliding_window.is_some())) {
+        return Err(invalid(format!(
+            "full attention in layers {full:?} of {}, window {:?}",
+            config.layers, config.sliding_window
+        )));
     }
     if !config.heads.is_multiple_of(config.kv_heads) {
         return Err(invalid(format!(

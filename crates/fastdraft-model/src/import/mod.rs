@@ -12,7 +12,7 @@ pub(crate) mod fused;
 pub mod gguf;
 pub mod hf;
 pub(crate) mod layout;
-mod limits;
+pub(crate) mod limits;
 pub(crate) mod partial;
 pub(crate) mod tensors;
 

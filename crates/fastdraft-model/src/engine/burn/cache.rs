@@ -97,3 +97,10 @@ impl KvCache {
         (store(keys, new_keys), store(values, new_values))
     }
 }
+
+#[cfg(feature = "specdec")]
+impl crate::engine::held::Cache for KvCache {
+    fn truncate(&mut self, len: usize) {
+        Self::truncate(self, len);
+    }
+}

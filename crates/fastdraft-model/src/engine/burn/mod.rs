@@ -4,11 +4,16 @@
 //! agree with those of one-token passes to a tolerance, not bit for bit as on
 //! [`engine::cpu`](crate::engine::cpu).
 
+#[cfg(feature = "specdec")]
+mod batch;
 mod cache;
 mod pass;
 #[cfg(feature = "specdec")]
 mod specdec;
 
+#[cfg(feature = "specdec")]
+pub use batch::BurnBatch;
 pub use cache::KvCache;
+pub use pass::Segment;
 #[cfg(feature = "specdec")]
 pub use specdec::BurnEngine;

@@ -1,4 +1,4 @@
-//! A forward pass over new tokens of a sequence.
+//! A forward pass over new tokens of one or more sequences.
 
 use burn::tensor::{Int, Tensor, TensorData};
 
@@ -7,6 +7,17 @@ use crate::{
     decoder::{Decoder, Positions},
     error::ModelError,
 };
+
+/// The part of a pass that belongs to one sequence.
+#[derive(Debug)]
+pub struct Segment<'a> {
+    /// The sequence's cache; the new tokens follow what it holds.
+    pub cache: &'a mut KvCache,
+    /// New tokens, at least one.
+    pub tokens: &'a [u32],
+    /// Logits are computed for this many of the last new tokens.
+    pub outputs: usize,
+}
 
 impl Decoder {
     /// Runs new tokens through the model and appends them to `cache`.
@@ -25,63 +36,119 @@ impl Decoder {
         outputs: usize,
         cache: &mut KvCache,
     ) -> Result<Tensor<2>, ModelError> {
-        if outputs == 0 {
+        self.forward_segments(&mut [Segment {
+            cache,
+            tokens,
+            outputs,
+        }])
+    }
+
+    /// Runs the new tokens of several sequences, of any lengths, through the model in one pass
+    /// and appends them to their caches. Nothing is padded: only attention sees the sequences
+    /// apart.
+    ///
+    /// # Shapes
+    /// - output: `[Σ outputs, head_size]`, the rows of one sequence after those of the one before
+    ///
+    /// # Errors
+    /// As [`forward_cached`](Self::forward_cached), but outputs may be 0 for some sequences. The
+    /// caches are untouched on error.
+    pub fn forward_segments(&self, segments: &mut [Segment<'_>]) -> Result<Tensor<2>, ModelError> {
+        if segments.iter().all(|segment| segment.outputs == 0) {
             return Err(ModelError::InvalidPass {
                 reason: "no outputs".into(),
             });
         }
-        let x = self.extend(tokens, outputs, cache)?;
-        let seq = tokens.len();
-        let last = x.narrow(1, seq - outputs, outputs);
-        let logits = self.head(self.norm.forward(last));
+        let x = self.extend(segments)?;
+        let mut start = 0;
+        let mut last = Vec::with_capacity(segments.len());
+        for segment in segments.iter() {
+            start += segment.tokens.len();
+            if segment.outputs > 0 {
+                last.push((x.clone()).narrow(1, start - segment.outputs, segment.outputs));
+            }
+        }
+        let outputs: usize = segments.iter().map(|segment| segment.outputs).sum();
+        let logits = self.head(self.norm.forward(joined(last)));
         Ok(logits.reshape([outputs, self.config().head_size]))
     }
 
-    /// The same without the last norm and the head: fills the cache and leaves the residual
-    /// stream, `[1, seq, hidden]`.
-    pub(super) fn extend(
-        &self,
-        tokens: &[u32],
-        outputs: usize,
-        cache: &mut KvCache,
-    ) -> Result<Tensor<3>, ModelError> {
-        self.check(tokens, outputs, cache)?;
+    /// The same without the last norm and the head: fills the caches and leaves the residual
+    /// stream, `[1, Σ tokens, hidden]`.
+    pub(super) fn extend(&self, segments: &mut [Segment<'_>]) -> Result<Tensor<3>, ModelError> {
+        self.check(segments)?;
         let device = self.norm.gamma.val().device();
-        let seq = tokens.len();
-        let ids: Vec<i64> = tokens.iter().map(|&id| i64::from(id)).collect();
-        let ids: Tensor<2, Int> = Tensor::from_data(TensorData::new(ids, [1, seq]), &device);
-        let positions = Positions::after(self.config(), cache.rotary(), cache.len(), seq, &device);
+        let ids: Vec<i64> = (segments.iter())
+            .flat_map(|segment| segment.tokens.iter().map(|&id| i64::from(id)))
+            .collect();
+        let total = ids.len();
+        let ids: Tensor<2, Int> = Tensor::from_data(TensorData::new(ids, [1, total]), &device);
+        let positions: Vec<Positions> = (segments.iter())
+            .map(|segment| {
+                let (cache, seq) = (&segment.cache, segment.tokens.len());
+                Positions::after(self.config(), cache.rotary(), cache.len(), seq, &device)
+            })
+            .collect();
+        let angles = Positions::angles(&positions);
         let mut x = self.embed_tokens.forward(ids);
         for (index, block) in self.layers.iter().enumerate() {
             x = block.with_attention(x, |x| {
-                let (q, k, v) = block.self_attn.project(x, &positions);
-                let (k, v) = cache.extend(index, positions.first, k, v);
-                block.self_attn.attend(q, k, v, positions.mask.clone())
+                let attention = &block.self_attn;
+                let (q, k, v) = attention.project(x, &angles);
+                let mut start = 0;
+                let mut attended = Vec::with_capacity(segments.len());
+                for (segment, positions) in segments.iter_mut().zip(&positions) {
+                    let seq = segment.tokens.len();
+                    let own = |all: &Tensor<4>| all.clone().narrow(2, start, seq);
+                    let view = positions.view(self.config(), index);
+                    let (k, v) = segment.cache.extend(index, view.first, own(&k), own(&v));
+                    attended.push(attention.attend(own(&q), k, v, view.mask.clone()));
+                    start += seq;
+                }
+                attention.o_proj.forward(joined(attended))
             });
         }
-        cache.advance(seq);
+        for segment in segments {
+            segment.cache.advance(segment.tokens.len());
+        }
         Ok(x)
     }
 
-    fn check(&self, tokens: &[u32], outputs: usize, cache: &KvCache) -> Result<(), ModelError> {
-        let seq = tokens.len();
-        if seq == 0 || outputs > seq || cache.layers() != self.layers.len() {
+    fn check(&self, segments: &[Segment<'_>]) -> Result<(), ModelError> {
+        if segments.is_empty() {
             return Err(ModelError::InvalidPass {
-                reason: format!(
-                    "{seq} tokens, {outputs} outputs, a cache of {} layers for {}",
-                    cache.layers(),
-                    self.layers.len()
-                ),
+                reason: "no sequence".into(),
             });
         }
-        cache.reserve(seq)?;
-        let vocabulary_size = self.config().vocabulary_size;
-        match tokens.iter().find(|id| **id as usize >= vocabulary_size) {
-            Some(&id) => Err(ModelError::TokenOutOfRange {
-                id,
-                vocabulary_size,
-            }),
-            None => Ok(()),
+        for segment in segments {
+            let (seq, outputs, cache) = (segment.tokens.len(), segment.outputs, &segment.cache);
+            if seq == 0 || outputs > seq || cache.layers() != self.layers.len() {
+                return Err(ModelError::InvalidPass {
+                    reason: format!(
+                        "{seq} tokens, {outputs} outputs, a cache of {} layers for {}",
+                        cache.layers(),
+                        self.layers.len()
+                    ),
+                });
+            }
+            cache.reserve(seq)?;
+            let vocabulary_size = self.config().vocabulary_size;
+            let mut ids = segment.tokens.iter();
+            if let Some(&id) = ids.find(|id| **id as usize >= vocabulary_size) {
+                return Err(ModelError::TokenOutOfRange {
+                    id,
+                    vocabulary_size,
+                });
+            }
         }
+        Ok(())
+    }
+}
+
+/// Tokens of several sequences, one after the other.
+fn joined(mut parts: Vec<Tensor<3>>) -> Tensor<3> {
+    match parts.len() {
+        1 => parts.swap_remove(0),
+        _ => Tensor::cat(parts, 1),
     }
 }

@@ -1,29 +1,28 @@
 //! The engine as `Draft` and `Target`.
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 use fastdraft_specdec::{Draft, LogitRows, Proposal, Sampler, Target, TokenId, Vocabulary};
 
-use super::cache::KvCache;
+use super::{batch::Runner, cache::KvCache};
 use crate::{
     checkpoint::{Checkpoint, DraftVocabulary},
     decoder::Decoder,
-    engine::sequence::{self, Sequence},
+    engine::{
+        batch::Passes,
+        held::Held,
+        sequence::{self, Sequence},
+    },
     error::ModelError,
 };
-
-/// Tokens of one prefill pass; bounds the activations, not the result.
-const PREFILL: usize = 256;
 
 /// One sequence over a decoder on a Burn device: a target, or a draft.
 ///
 /// The longest common prefix of the context and what the cache holds is never computed twice.
 #[derive(Debug)]
 pub struct BurnEngine {
-    decoder: Decoder,
+    runner: Runner,
+    held: Held<KvCache>,
     draft_vocabulary: Option<DraftVocabulary>,
-    cache: KvCache,
-    cached: Vec<u32>,
-    logits: Vec<f32>,
     vocabulary: Vocabulary,
 }
 
@@ -53,12 +52,10 @@ impl BurnEngine {
         }
         let device = decoder.norm.gamma.val().device();
         Ok(Self {
-            cache: KvCache::new(config, capacity, &device),
-            cached: Vec::with_capacity(capacity),
-            logits: Vec::new(),
+            held: Held::new(KvCache::new(config, capacity, &device), capacity),
             vocabulary: Vocabulary::new(config.vocabulary_size, fingerprint),
             draft_vocabulary,
-            decoder,
+            runner: Runner::new(decoder),
         })
     }
 
@@ -80,46 +77,21 @@ impl BurnEngine {
     /// The model.
     #[must_use]
     pub fn decoder(&self) -> &Decoder {
-        &self.decoder
+        &self.runner.decoder
     }
-
-    fn forget(&mut self, len: usize) {
-        self.cache.truncate(len);
-        self.cached.truncate(len);
-    }
-}
-
-fn to_host(logits: Tensor<2>) -> Result<Vec<f32>, ModelError> {
-    (logits.into_data().convert::<f32>())
-        .try_into_vec()
-        .map_err(|error| ModelError::InvalidPass {
-            reason: format!("logits: {error:?}"),
-        })
 }
 
 impl Sequence for BurnEngine {
     fn feed(&mut self, context: &[u32], extra: &[u32], outputs: usize) -> Result<(), ModelError> {
-        let (shared, pending) = sequence::pending(&self.cached, context, extra, outputs)?;
-        self.forget(shared);
-        // The rows asked for come from one pass, the last.
-        let early = (pending.len() - outputs) / PREFILL * PREFILL;
-        let (early, last) = pending.split_at(early);
-        for chunk in early.chunks_exact(PREFILL) {
-            self.decoder.extend(chunk, 0, &mut self.cache)?;
-            self.cached.extend_from_slice(chunk);
-        }
-        let logits = (self.decoder).forward_cached(last, outputs, &mut self.cache)?;
-        self.cached.extend_from_slice(last);
-        self.logits = to_host(logits)?;
-        Ok(())
+        sequence::feed(&mut self.runner, &mut self.held, context, extra, outputs)
     }
 
     fn logits(&self) -> &[f32] {
-        &self.logits
+        self.runner.logits()
     }
 
     fn head_size(&self) -> usize {
-        self.decoder.config().head_size
+        self.runner.head_size()
     }
 
     fn draft_vocabulary(&self) -> Option<&DraftVocabulary> {
@@ -144,7 +116,7 @@ impl Target for BurnEngine {
     }
 
     fn truncate(&mut self, len: usize) -> Result<(), ModelError> {
-        self.forget(len);
+        self.held.forget(len);
         Ok(())
     }
 }
@@ -163,7 +135,7 @@ impl Draft for BurnEngine {
     }
 
     fn truncate(&mut self, len: usize) -> Result<(), ModelError> {
-        self.forget(len);
+        self.held.forget(len);
         Ok(())
     }
 }

@@ -27,7 +27,8 @@ pub(super) fn attend(
     let group = config.heads / config.kv_heads;
     let t = queries.len() / (config.heads * dim);
     let end = position + t;
-    let first = window_start(config, position);
+    let window = config.window(layer);
+    let first = window_start(window, position);
     let span = end - first;
     // One head's raw scores `[span, t]`, then one row of probabilities `[span]`.
     let per_head = span * (t + 1);
@@ -38,7 +39,7 @@ pub(super) fn attend(
         arch::dot_rows(keys, q, raw, dim, t);
         let scale = 1.0 / (dim as f32).sqrt();
         for (i, out) in out.chunks_exact_mut(dim).enumerate() {
-            let from = window_start(config, position + i) - first;
+            let from = window_start(window, position + i) - first;
             let to = position + i + 1 - first;
             let row = &mut row[from..to];
             for (j, slot) in row.iter_mut().enumerate() {
@@ -67,8 +68,6 @@ pub(super) fn attend(
 }
 
 /// First position that the token at `position` sees.
-fn window_start(config: &DecoderConfig, position: usize) -> usize {
-    config
-        .sliding_window
-        .map_or(0, |window| (position + 1).saturating_sub(window))
+fn window_start(window: Option<usize>, position: usize) -> usize {
+    window.map_or(0, |window| (position + 1).saturating_sub(window))
 }

@@ -7,8 +7,11 @@ use fastdraft_specdec::{
     batch::{BatchItem, BatchTarget},
 };
 
-use super::{CpuModel, Segment, Workspace, held::Held};
-use crate::error::ModelError;
+use super::{CpuModel, KvCache, Segment, Workspace};
+use crate::{
+    engine::batch::{Part, Passes, Slots},
+    error::ModelError,
+};
 
 /// A batched target: every pass scores all its sequences, whatever their lengths.
 ///
@@ -40,20 +43,64 @@ use crate::error::ModelError;
 /// ```
 #[derive(Debug)]
 pub struct CpuBatch {
-    model: Arc<CpuModel>,
-    capacity: usize,
-    slots: Vec<Option<Held>>,
-    work: Workspace,
-    logits: Vec<f32>,
+    runner: Runner,
+    slots: Slots<KvCache>,
     vocabulary: Vocabulary,
 }
 
-/// A sequence's share of a pass.
-struct Share {
-    index: usize,
-    held: Held,
-    pending: Vec<u32>,
-    outputs: usize,
+/// A model with what its passes need.
+#[derive(Debug)]
+pub(super) struct Runner {
+    pub(super) model: Arc<CpuModel>,
+    work: Workspace,
+    logits: Vec<f32>,
+}
+
+impl Runner {
+    pub(super) fn new(model: Arc<CpuModel>) -> Self {
+        Self {
+            model,
+            work: Workspace::new(),
+            logits: Vec::new(),
+        }
+    }
+}
+
+impl Passes for Runner {
+    type Cache = KvCache;
+    const PREFILL: usize = 64;
+
+    fn empty(&self, capacity: usize) -> KvCache {
+        self.model.cache(capacity)
+    }
+
+    fn prefill(&mut self, cache: &mut KvCache, tokens: &[u32]) -> Result<(), ModelError> {
+        let outputs = 0;
+        self.pass(vec![Part {
+            cache,
+            tokens,
+            outputs,
+        }])
+    }
+
+    fn pass(&mut self, parts: Vec<Part<'_, KvCache>>) -> Result<(), ModelError> {
+        let mut segments: Vec<Segment<'_>> = (parts.into_iter())
+            .map(|part| Segment {
+                cache: part.cache,
+                tokens: part.tokens,
+                outputs: part.outputs,
+            })
+            .collect();
+        (self.model).forward(&mut segments, &mut self.work, &mut self.logits)
+    }
+
+    fn logits(&self) -> &[f32] {
+        &self.logits
+    }
+
+    fn head_size(&self) -> usize {
+        self.model.config().head_size
+    }
 }
 
 impl CpuBatch {
@@ -63,59 +110,10 @@ impl CpuBatch {
     #[must_use]
     pub fn new(model: Arc<CpuModel>, capacity: usize, fingerprint: u64) -> Self {
         Self {
-            capacity,
-            slots: Vec::new(),
-            work: Workspace::new(),
-            logits: Vec::new(),
+            slots: Slots::new(capacity),
             vocabulary: Vocabulary::new(model.config().vocabulary_size, fingerprint),
-            model,
+            runner: Runner::new(model),
         }
-    }
-
-    /// Takes the slot of an item out, so that a pass can borrow many at once.
-    fn take(&mut self, item: &BatchItem<'_>) -> Result<Share, ModelError> {
-        if self.slots.len() <= item.slot {
-            self.slots.resize_with(item.slot + 1, || None);
-        }
-        let outputs = item.proposal.len() + 1;
-        let held = self.slots[item.slot].take();
-        let mut held = held.unwrap_or_else(|| Held::new(&self.model, self.capacity));
-        match held.begin(item.context, item.proposal, outputs) {
-            Ok(pending) => Ok(Share {
-                index: item.slot,
-                held,
-                pending,
-                outputs,
-            }),
-            Err(error) => {
-                self.slots[item.slot] = Some(held);
-                Err(error)
-            }
-        }
-    }
-
-    /// Feeds long contexts alone, in pieces, then the rest of all in one pass.
-    fn pass(&mut self, shares: &mut [Share]) -> Result<(), ModelError> {
-        let (work, logits) = (&mut self.work, &mut self.logits);
-        for share in shares.iter_mut() {
-            let (pending, outputs) = (&mut share.pending, share.outputs);
-            share
-                .held
-                .feed_early(&self.model, pending, outputs, work, logits)?;
-        }
-        let mut segments: Vec<Segment<'_>> = shares
-            .iter_mut()
-            .map(|share| Segment {
-                cache: &mut share.held.cache,
-                tokens: &share.pending,
-                outputs: share.outputs,
-            })
-            .collect();
-        self.model.forward(&mut segments, work, logits)?;
-        for share in shares {
-            share.held.tokens.extend_from_slice(&share.pending);
-        }
-        Ok(())
     }
 }
 
@@ -127,52 +125,11 @@ impl BatchTarget for CpuBatch {
     }
 
     fn score(&mut self, items: &[BatchItem<'_>], out: &mut [LogitRows]) -> Result<(), ModelError> {
-        let invalid = |reason: String| ModelError::InvalidPass { reason };
-        if items.is_empty() || items.len() != out.len() {
-            return Err(invalid(format!(
-                "{} sequences, {} outputs",
-                items.len(),
-                out.len()
-            )));
-        }
-        for (i, item) in items.iter().enumerate() {
-            if items[..i].iter().any(|other| other.slot == item.slot) {
-                return Err(invalid(format!("slot {} twice in a pass", item.slot)));
-            }
-        }
-        let mut shares = Vec::with_capacity(items.len());
-        let mut outcome = Ok(());
-        for item in items {
-            match self.take(item) {
-                Ok(share) => shares.push(share),
-                Err(error) => {
-                    outcome = Err(error);
-                    break;
-                }
-            }
-        }
-        if outcome.is_ok() {
-            outcome = self.pass(&mut shares);
-        }
-        if outcome.is_ok() {
-            let size = self.model.config().head_size;
-            let mut rows = self.logits.as_slice();
-            for (share, out) in shares.iter().zip(out) {
-                let (own, rest) = rows.split_at(share.outputs * size);
-                out.reset(share.outputs, size).copy_from_slice(own);
-                rows = rest;
-            }
-        }
-        for share in shares {
-            self.slots[share.index] = Some(share.held);
-        }
-        outcome
+        self.slots.score(&mut self.runner, items, out)
     }
 
     fn truncate(&mut self, slot: usize, len: usize) -> Result<(), ModelError> {
-        if let Some(Some(held)) = self.slots.get_mut(slot) {
-            held.forget(len);
-        }
+        self.slots.truncate(slot, len);
         Ok(())
     }
 }

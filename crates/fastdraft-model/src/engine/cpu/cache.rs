@@ -98,3 +98,10 @@ impl KvCache {
         (&self.keys[range.clone()], &self.values[range])
     }
 }
+
+#[cfg(feature = "specdec")]
+impl crate::engine::held::Cache for KvCache {
+    fn truncate(&mut self, len: usize) {
+        Self::truncate(self, len);
+    }
+}

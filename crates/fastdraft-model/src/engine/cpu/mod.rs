@@ -8,8 +8,6 @@ mod attention;
 #[cfg(feature = "specdec")]
 mod batch;
 mod cache;
-#[cfg(feature = "specdec")]
-mod held;
 mod layer;
 mod matrix;
 mod model;

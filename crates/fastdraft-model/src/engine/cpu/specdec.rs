@@ -4,10 +4,14 @@ use std::sync::Arc;
 
 use fastdraft_specdec::{Draft, LogitRows, Proposal, Sampler, Target, TokenId, Vocabulary};
 
-use super::{CpuModel, Segment, Workspace, held::Held};
+use super::{CpuModel, KvCache, batch::Runner};
 use crate::{
     checkpoint::DraftVocabulary,
-    engine::sequence::{self, Sequence},
+    engine::{
+        batch::Passes,
+        held::Held,
+        sequence::{self, Sequence},
+    },
     error::ModelError,
 };
 
@@ -16,10 +20,8 @@ use crate::{
 /// The longest common prefix of the context and what the cache holds is never computed twice.
 #[derive(Debug)]
 pub struct CpuEngine {
-    model: Arc<CpuModel>,
-    held: Held,
-    work: Workspace,
-    logits: Vec<f32>,
+    runner: Runner,
+    held: Held<KvCache>,
     vocabulary: Vocabulary,
 }
 
@@ -28,47 +30,34 @@ impl CpuEngine {
     #[must_use]
     pub fn new(model: Arc<CpuModel>, capacity: usize, fingerprint: u64) -> Self {
         Self {
-            held: Held::new(&model, capacity),
-            work: Workspace::new(),
-            logits: Vec::new(),
+            held: Held::new(model.cache(capacity), capacity),
             vocabulary: Vocabulary::new(model.config().vocabulary_size, fingerprint),
-            model,
+            runner: Runner::new(model),
         }
     }
 
     /// The model.
     #[must_use]
     pub fn model(&self) -> &Arc<CpuModel> {
-        &self.model
+        &self.runner.model
     }
 }
 
 impl Sequence for CpuEngine {
     fn feed(&mut self, context: &[u32], extra: &[u32], outputs: usize) -> Result<(), ModelError> {
-        let (work, logits) = (&mut self.work, &mut self.logits);
-        let mut pending = self.held.begin(context, extra, outputs)?;
-        self.held
-            .feed_early(&self.model, &mut pending, outputs, work, logits)?;
-        let segment = Segment {
-            cache: &mut self.held.cache,
-            tokens: &pending,
-            outputs,
-        };
-        self.model.forward(&mut [segment], work, logits)?;
-        self.held.tokens.extend_from_slice(&pending);
-        Ok(())
+        sequence::feed(&mut self.runner, &mut self.held, context, extra, outputs)
     }
 
     fn logits(&self) -> &[f32] {
-        &self.logits
+        self.runner.logits()
     }
 
     fn head_size(&self) -> usize {
-        self.model.config().head_size
+        self.runner.head_size()
     }
 
     fn draft_vocabulary(&self) -> Option<&DraftVocabulary> {
-        self.model.draft_vocabulary()
+        self.runner.model.draft_vocabulary()
     }
 }
 

@@ -67,12 +67,19 @@ pub(super) fn document(checkpoint: &Checkpoint) -> Result<Value, ModelError> {
             }
             document["sliding_window"] = json!(config.sliding_window);
             document["use_sliding_window"] = json!(config.sliding_window.is_some());
-            let unwindowed = if config.sliding_window.is_some() {
-                0
-            } else {
-                config.layers
-            };
+            let full = (0..config.layers).map(|layer| config.window(layer).is_none());
+            let unwindowed = full.clone().filter(|full| *full).count();
             document["max_window_layers"] = json!(unwindowed);
+            if !config.full_attention_layers.is_empty() {
+                let name = |full| {
+                    if full {
+                        "full_attention"
+                    } else {
+                        "sliding_attention"
+                    }
+                };
+                document["layer_types"] = full.map(name).collect();
+            }
         }
     }
     if checkpoint.draft_vocabulary.is_some() {
@@ -99,6 +106,11 @@ fn expressible(config: &DecoderConfig) -> Result<(), ModelError> {
         (
             "sliding_window",
             config.sliding_window.is_some() && family == Family::Llama,
+        ),
+        (
+            "full_attention_layers",
+            !config.full_attention_layers.is_empty()
+                && !matches!(family, Family::Qwen2 | Family::Qwen3),
         ),
         (
             "qkv_bias and output_bias",

@@ -50,6 +50,7 @@ pub(super) fn read(file: &GgufFile) -> Result<DecoderConfig, ModelError> {
         rope_scaling: rope::scaling(file, arch)?,
         context_length: keys.size("context_length")?,
         // Older converters write 0 where there is no window.
+        full_attention_layers: Vec::new(),
         sliding_window: keys
             .optional("attention.sliding_window")?
             .filter(|&window| window > 0),

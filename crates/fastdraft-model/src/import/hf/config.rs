@@ -160,6 +160,7 @@ fn convert(
         Family::Qwen2 => (raw.qkv_bias.unwrap_or(true), false),
         Family::Mistral | Family::Phi3 => (false, false),
     };
+    let (sliding_window, full_attention_layers) = windows(path, family, &raw)?;
     // As Python's `int` rounds it.
     let rotary = (head_dim as f64 * rope.partial) as usize;
     let config = DecoderConfig {
@@ -179,7 +180,8 @@ fn convert(
         rope_theta: rope.theta,
         rope_scaling: rope.scaling,
         context_length,
-        sliding_window: sliding_window(path, family, &raw)?,
+        sliding_window,
+        full_attention_layers,
         tied: raw.tie_word_embeddings.unwrap_or(false),
         qkv_bias,
         output_bias,
@@ -222,8 +224,12 @@ fn supported(path: &Path, family: Family, raw: &Raw) -> Result<(), ModelError> {
     Ok(())
 }
 
-/// The window of every layer; models that mix windows are refused.
-fn sliding_window(path: &Path, family: Family, raw: &Raw) -> Result<Option<usize>, ModelError> {
+/// The window, and the layers that have none in spite of it.
+fn windows(
+    path: &Path,
+    family: Family,
+    raw: &Raw,
+) -> Result<(Option<usize>, Vec<usize>), ModelError> {
     let layers = raw.num_hidden_layers;
     let window = match family {
         // Its class has no window, its key-value cache would have one.
@@ -241,43 +247,51 @@ fn sliding_window(path: &Path, family: Family, raw: &Raw) -> Result<Option<usize
         }
         Family::Qwen2 | Family::Qwen3 => None,
     };
-    let sliding = match &raw.layer_types {
-        Some(types) => sliding_layers(path, types, layers)?,
-        None if window.is_none() => 0,
-        None if matches!(family, Family::Qwen2 | Family::Qwen3) => {
-            layers.saturating_sub(raw.max_window_layers.unwrap_or(28))
+    let own_layers = matches!(family, Family::Qwen2 | Family::Qwen3);
+    let typed = (raw.layer_types.as_ref())
+        .map(|types| full_layers(path, types, layers))
+        .transpose()?;
+    let full = match (typed, window) {
+        (Some(full), _) => full,
+        (None, None) => return Ok((None, Vec::new())),
+        // A number of layers beyond the limit is refused with the other sizes.
+        (None, Some(_)) if own_layers && layers <= limits::MAX_LAYERS => {
+            (0..raw.max_window_layers.unwrap_or(28).min(layers)).collect()
         }
-        None => layers,
+        (None, Some(_)) => Vec::new(),
     };
-    match (window, sliding) {
-        (None, 0) => Ok(None),
+    match window {
+        None if full.len() == layers => Ok((None, Vec::new())),
         // The class of Phi-3 does not look at layer types.
-        (Some(_), 0) if family != Family::Phi3 => Ok(None),
-        (Some(_), count) if count == layers => Ok(window),
-        (window, count) => Err(unsupported(
+        Some(_) if full.len() == layers && family != Family::Phi3 => Ok((None, Vec::new())),
+        Some(_) if full.is_empty() || own_layers => Ok((window, full)),
+        window => Err(unsupported(
             path,
             "attention",
-            format!("sliding window of {window:?} in {count} of {layers} layers"),
+            format!(
+                "sliding window of {window:?} in {} of {layers} layers",
+                layers - full.len()
+            ),
         )),
     }
 }
 
-fn sliding_layers(path: &Path, types: &[String], layers: usize) -> Result<usize, ModelError> {
+fn full_layers(path: &Path, types: &[String], layers: usize) -> Result<Vec<usize>, ModelError> {
     if types.len() != layers {
         return Err(limits::invalid(format!(
             "{} layer types for {layers} layers",
             types.len()
         )));
     }
-    let mut sliding = 0;
-    for kind in types {
+    let mut full = Vec::new();
+    for (layer, kind) in types.iter().enumerate() {
         match kind.as_str() {
-            "full_attention" => {}
-            "sliding_attention" => sliding += 1,
+            "full_attention" => full.push(layer),
+            "sliding_attention" => {}
             other => return Err(unsupported(path, "layer type", other.to_owned())),
         }
     }
-    Ok(sliding)
+    Ok(full)
 }
 
 pub(super) fn unsupported(path: &Path, what: &'static str, value: String) -> ModelError {

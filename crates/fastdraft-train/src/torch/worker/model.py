@@ -20,11 +20,12 @@ class RmsNorm(nn.Module):
 
 
 class Attention(nn.Module):
-    def __init__(self, config):
+    def __init__(self, config, layer):
         super().__init__()
         hidden, self.dim = config["hidden_size"], config["head_dim"]
         self.heads, self.kv_heads = config["heads"], config["kv_heads"]
-        self.window = config["sliding_window"]
+        full = layer in config.get("full_attention_layers", [])
+        self.window = None if full else config["sliding_window"]
         q, kv = self.heads * self.dim, self.kv_heads * self.dim
         bias = config["qkv_bias"]
         self.q_proj = nn.Linear(hidden, q, bias)
@@ -78,10 +79,10 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    def __init__(self, config):
+    def __init__(self, config, layer):
         super().__init__()
         self.input_layernorm = RmsNorm(config["hidden_size"], config["norm_epsilon"])
-        self.self_attn = Attention(config)
+        self.self_attn = Attention(config, layer)
         self.post_attention_layernorm = RmsNorm(config["hidden_size"], config["norm_epsilon"])
         self.mlp = Mlp(config)
 
@@ -94,7 +95,7 @@ class Stack(nn.Module):
     def __init__(self, config):
         super().__init__()
         self.embed_tokens = nn.Embedding(config["vocabulary_size"], config["hidden_size"])
-        self.layers = nn.ModuleList([Block(config) for _ in range(config["layers"])])
+        self.layers = nn.ModuleList([Block(config, layer) for layer in range(config["layers"])])
         self.norm = RmsNorm(config["hidden_size"], config["norm_epsilon"])
 
 

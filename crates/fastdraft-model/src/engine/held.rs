@@ -1,22 +1,25 @@
 //! A sequence's cache and the tokens in it.
 
-use super::{CpuModel, KvCache, Segment, Workspace};
-use crate::{engine::sequence, error::ModelError};
+use super::sequence;
+use crate::error::ModelError;
 
-/// Tokens of one prefill pass; bounds the buffers, not the result.
-const PREFILL: usize = 64;
+/// Keys and values of one sequence.
+pub(super) trait Cache {
+    /// Forgets all tokens from `len` on.
+    fn truncate(&mut self, len: usize);
+}
 
 /// What one sequence keeps between passes.
 #[derive(Debug)]
-pub(super) struct Held {
-    pub(super) cache: KvCache,
+pub(super) struct Held<C> {
+    pub(super) cache: C,
     pub(super) tokens: Vec<u32>,
 }
 
-impl Held {
-    pub(super) fn new(model: &CpuModel, capacity: usize) -> Self {
+impl<C: Cache> Held<C> {
+    pub(super) fn new(cache: C, capacity: usize) -> Self {
         Self {
-            cache: model.cache(capacity),
+            cache,
             tokens: Vec::with_capacity(capacity),
         }
     }
@@ -39,24 +42,18 @@ impl Held {
         Ok(pending)
     }
 
-    /// Feeds whole prefill passes of `pending`, leaving in it what one pass then feeds.
+    /// Feeds whole passes of `piece` tokens of `pending`, leaving in it what one pass then feeds.
     pub(super) fn feed_early(
         &mut self,
-        model: &CpuModel,
         pending: &mut Vec<u32>,
         outputs: usize,
-        work: &mut Workspace,
-        logits: &mut Vec<f32>,
+        piece: usize,
+        mut feed: impl FnMut(&mut C, &[u32]) -> Result<(), ModelError>,
     ) -> Result<(), ModelError> {
         // The rows asked for come from one pass, the last.
-        let early = (pending.len() - outputs) / PREFILL * PREFILL;
-        for tokens in pending[..early].chunks_exact(PREFILL) {
-            let segment = Segment {
-                cache: &mut self.cache,
-                tokens,
-                outputs: 0,
-            };
-            model.forward(&mut [segment], work, logits)?;
+        let early = (pending.len() - outputs) / piece * piece;
+        for tokens in pending[..early].chunks_exact(piece) {
+            feed(&mut self.cache, tokens)?;
             self.tokens.extend_from_slice(tokens);
         }
         pending.drain(..early);

@@ -83,7 +83,7 @@ fn run(args: &Args) -> Outcome {
     }
     if let Some(path) = &args.out.blocks {
         let fingerprint = model.tokenizer.fingerprint();
-        blocks::save(path, &draft, &model.checkpoint, fingerprint)?;
+        blocks::save(path, &draft, &model.checkpoint()?, fingerprint)?;
         println!("{}", path.display());
     }
     if let Some(path) = &args.out.gguf {

@@ -1,18 +1,15 @@
 //! What a pass costs by the number of its tokens, against the bound of memory.
 
-use std::{process::ExitCode, time::Instant};
+use std::process::ExitCode;
 
 use clap::Parser;
-use fastdraft_examples::{Dtype, Outcome, finish};
+use fastdraft_examples::{Dtype, Outcome, finish, passes::Passes};
 use fastdraft_hw::measure::bandwidth;
 use fastdraft_model::{
-    engine::cpu::{CpuModel, Segment, Workspace},
+    engine::cpu::CpuModel,
     source::{self, SourceOptions},
 };
 use serde::Serialize;
-
-/// Largest pass that scores all its tokens.
-const PROPOSAL: usize = 16;
 
 /// Measures passes of the CPU engine: all tokens of a pass are scored up to 16, beyond that the
 /// last one, as in prefill.
@@ -84,7 +81,11 @@ fn run(args: &Args) -> Outcome {
     let row = config.layers * config.kv_heads * config.head_dim * 2 * size_of::<f32>();
     let largest = args.tokens.iter().copied().max().unwrap_or(1);
     let before = bandwidth()?.bytes_per_second;
-    let passes = measure(&model, args)?;
+    let measured = Passes {
+        context: args.context,
+        repeats: args.repeats,
+    };
+    let seconds = measured.seconds(&model, &args.tokens)?;
     let resident_bytes = memory("VmRSS:");
     // Both ends of the run, because a machine's neighbours come and go.
     let bytes_per_second = before.max(bandwidth()?.bytes_per_second);
@@ -93,7 +94,12 @@ fn run(args: &Args) -> Outcome {
         weights_bytes,
         bandwidth_gb_s: bytes_per_second / 1e9,
         bound_ms: weights_bytes as f64 / bytes_per_second * 1e3,
-        passes,
+        passes: (args.tokens.iter().zip(seconds))
+            .map(|(tokens, seconds)| PassCost {
+                tokens: *tokens,
+                ms: seconds * 1e3,
+            })
+            .collect(),
         threads: rayon::current_num_threads(),
         cache_bytes: row * (args.context + largest),
         loading_peak_bytes: loaded,
@@ -140,49 +146,4 @@ fn memory(name: &str) -> Option<usize> {
     let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     let kilobytes: usize = line.split_whitespace().next()?.parse().ok()?;
     Some(kilobytes * 1024)
-}
-
-/// Median time of each size. Sizes take turns, so that a slow spell of the machine meets them all.
-fn measure(model: &CpuModel, args: &Args) -> Result<Vec<PassCost>, Box<dyn std::error::Error>> {
-    let largest = args.tokens.iter().copied().max().unwrap_or(1);
-    let vocabulary = model.config().vocabulary_size as u32;
-    let ids: Vec<u32> = (0..largest.max(args.context) as u32)
-        .map(|i| (i * 37 + 100) % vocabulary)
-        .collect();
-    let (mut work, mut logits) = (Workspace::new(), Vec::new());
-    let mut cache = model.cache(args.context + largest);
-    if args.context > 0 {
-        let segment = Segment {
-            cache: &mut cache,
-            tokens: &ids[..args.context],
-            outputs: 1,
-        };
-        model.forward(&mut [segment], &mut work, &mut logits)?;
-    }
-    let mut times = vec![Vec::with_capacity(args.repeats); args.tokens.len()];
-    for round in 0..=args.repeats {
-        for (count, times) in args.tokens.iter().zip(&mut times) {
-            cache.truncate(args.context);
-            let start = Instant::now();
-            let segment = Segment {
-                cache: &mut cache,
-                tokens: &ids[..*count],
-                // More than a proposal's worth of tokens is prefill.
-                outputs: if *count > PROPOSAL { 1 } else { *count },
-            };
-            model.forward(&mut [segment], &mut work, &mut logits)?;
-            // The first round sizes the buffers.
-            if round > 0 {
-                times.push(start.elapsed().as_secs_f64() * 1e3);
-            }
-        }
-    }
-    let passes = args.tokens.iter().zip(times).map(|(tokens, mut times)| {
-        times.sort_by(f64::total_cmp);
-        PassCost {
-            tokens: *tokens,
-            ms: times[times.len() / 2],
-        }
-    });
-    Ok(passes.collect())
 }

@@ -1,5 +1,7 @@
 //! What the example programs share: arguments and the way to a model.
 
+pub mod passes;
+
 use std::{path::Path, process::ExitCode, time::Duration};
 
 use clap::ValueEnum;

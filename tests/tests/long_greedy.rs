@@ -16,7 +16,7 @@ fn equal_over_all_prompts(
     let target = TargetModel::load(&smollm2(), format).unwrap();
     // Without two of its blocks the target is a draft that is sometimes right.
     let blocks: Vec<usize> = (0..30).filter(|b| *b != 12 && *b != 20).collect();
-    let draft = init::from_target(&target.checkpoint, &blocks, None).unwrap();
+    let draft = init::from_target(&target.checkpoint().unwrap(), &blocks, None).unwrap();
     let draft = DraftModel::from_checkpoint(&draft, format, &target).unwrap();
     let assets = Path::new(env!("CARGO_MANIFEST_DIR")).join("../assets/eval");
     let (mut compared, mut accepted) = (0, 0);

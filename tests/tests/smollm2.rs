@@ -126,7 +126,7 @@ fn session(gamma: usize, max_new_tokens: usize) -> SessionConfig {
 
 #[test]
 fn greedy_text_equals_float32_transformers_with_and_without_a_draft() {
-    let draft = init::from_target(&TARGET.checkpoint, &[0, 29], None).unwrap();
+    let draft = init::from_target(&TARGET.checkpoint().unwrap(), &[0, 29], None).unwrap();
     let draft = DraftModel::from_checkpoint(&draft, WeightFormat::Bf16, &TARGET).unwrap();
     for (i, case) in read("greedy.json")["cases"]
         .as_array()

@@ -21,14 +21,13 @@ use crate::error::TrainError;
 
 /// A model with its tokenizer and chat template.
 pub struct TargetModel {
-    /// Weights in host memory, for a draft that starts from them.
-    pub checkpoint: Checkpoint,
     /// The model, laid out for decoding.
     pub model: Arc<CpuModel>,
     /// Its tokenizer.
     pub tokenizer: Tokenizer,
     /// Its chat template, when it has one.
     pub chat: Option<ChatTemplate>,
+    path: PathBuf,
 }
 
 impl TargetModel {
@@ -38,18 +37,18 @@ impl TargetModel {
     /// [`TrainError::Model`] or [`TrainError::Data`] naming the file and what is wrong with it.
     pub fn load(path: &Path, format: WeightFormat) -> Result<Self, TrainError> {
         let (tokenizer, template) = tokenizer(path)?;
-        let checkpoint = import::load(path)?;
-        if tokenizer.vocabulary_size() > checkpoint.config.vocabulary_size {
+        let model = Arc::new(CpuModel::load(path, format)?);
+        let config = model.config();
+        if tokenizer.vocabulary_size() > config.vocabulary_size {
             return Err(TrainError::Vocabulary {
                 reason: format!(
                     "the tokenizer has {} tokens, the model {}; this is another model's tokenizer",
                     tokenizer.vocabulary_size(),
-                    checkpoint.config.vocabulary_size
+                    config.vocabulary_size
                 ),
             });
         }
         let token = |id: Option<u32>| id.and_then(|id| tokenizer.token(id));
-        let config = &checkpoint.config;
         let chat = match template {
             Some(source) => Some(ChatTemplate::new(
                 &source,
@@ -58,20 +57,27 @@ impl TargetModel {
             )?),
             None => None,
         };
-        // From the file, whose blocks a checkpoint no longer has.
-        let model = Arc::new(CpuModel::load(path, format)?);
         Ok(Self {
-            checkpoint,
             model,
             tokenizer,
             chat,
+            path: path.to_owned(),
         })
     }
 
     /// Shape and constants.
     #[must_use]
     pub fn config(&self) -> &DecoderConfig {
-        &self.checkpoint.config
+        self.model.config()
+    }
+
+    /// The weights as float32, read again from where the model came from: for a draft that starts
+    /// from them. Four bytes a weight, so nothing keeps them longer than it needs them.
+    ///
+    /// # Errors
+    /// [`TrainError::Model`] when the files are no longer what they were.
+    pub fn checkpoint(&self) -> Result<Checkpoint, TrainError> {
+        Ok(import::load(&self.path)?)
     }
 
     /// An engine with room for `capacity` tokens.
@@ -228,7 +234,7 @@ pub const BLOCKS: &str = "draft.safetensors";
 pub fn load_draft(path: &Path, target: &TargetModel) -> Result<Checkpoint, TrainError> {
     let file = blocks_file(path);
     if is_blocks(&file) {
-        let loaded = blocks::load(&file, &target.checkpoint)?;
+        let loaded = blocks::load(&file, &target.checkpoint()?)?;
         speaks(path, loaded.tokenizer, target)?;
         return Ok(loaded.draft);
     }

@@ -204,7 +204,7 @@ fn run(args: &Args) -> Outcome {
     let last = target.config().layers.saturating_sub(1);
     let mut blocks = vec![0, 1.min(last), last];
     blocks.dedup();
-    let first = init::from_target(&target.checkpoint, &blocks, Some(kept))?;
+    let first = init::from_target(&target.checkpoint()?, &blocks, Some(kept))?;
     let mut trainer = Trainer::new(&first, &device, Freeze::EMBEDDING)?;
 
     let config = EvaluateConfig {

@@ -152,11 +152,15 @@ pub fn draft(
         Some(DraftVocabulary::new(top, size)?)
     };
     if spec.width > 0 {
-        let (target, blocks) = (&target.checkpoint, &spec.blocks);
-        return Ok(slice::from_target(target, blocks, spec.width, kept)?);
+        let (weights, blocks) = (target.checkpoint()?, &spec.blocks);
+        return Ok(slice::from_target(&weights, blocks, spec.width, kept)?);
     }
     if !spec.blocks.is_empty() {
-        return Ok(init::from_target(&target.checkpoint, &spec.blocks, kept)?);
+        return Ok(init::from_target(
+            &target.checkpoint()?,
+            &spec.blocks,
+            kept,
+        )?);
     }
     let config = DecoderConfig {
         intermediate_size: spec.intermediate_size,

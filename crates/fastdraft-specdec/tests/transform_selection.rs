@@ -49,9 +49,10 @@ fn oracle_within(t: &Transform, logits: &[f32], near: f64) -> Option<Vec<(TokenI
 
 /// Rows long enough for the block-wise and single-precision paths, peaked and flat.
 #[test]
+#[cfg_attr(miri, ignore = "takes many minutes")]
 fn long_rows_equal_a_full_sort() {
     let mut compared = 0;
-    for seed in 0..if cfg!(miri) { 1 } else { 24 } {
+    for seed in 0..24u64 {
         let mut rng = SeededUniform::new(seed);
         let size = 5_000 + 997 * seed as usize;
         let spread = [3.0, 12.0, 30.0][seed as usize % 3];
@@ -104,7 +105,7 @@ fn long_rows_equal_a_full_sort() {
             }
         }
     }
-    assert!(cfg!(miri) || compared > 70, "{compared}");
+    assert!(compared > 70, "{compared}");
 }
 
 /// Rows where light tokens have some mass together: bounds on it must not decide the cut.

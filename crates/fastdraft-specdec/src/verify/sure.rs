@@ -143,7 +143,8 @@ mod tests {
     #[test]
     fn most_acceptances_are_sure() {
         let mut rng = SeededUniform::new(2);
-        let row: Vec<f32> = (0..5_000)
+        let (size, count) = if cfg!(miri) { (300, 20) } else { (5_000, 200) };
+        let row: Vec<f32> = (0..size)
             .map(|_| 18.0 * rng.uniform().powi(2) as f32)
             .collect();
         let transform = Transform {
@@ -153,11 +154,11 @@ mod tests {
         let mut p = Distribution::new();
         assert_eq!(transform.apply(&row, &[], &mut p), Ok(()));
         let mut sure = 0;
-        for _ in 0..200 {
+        for _ in 0..count {
             let token = p.sample(rng.uniform()).unwrap_or_default();
             let bound = rng.uniform() * p.probability(token);
             sure += usize::from(exceeds(&transform, &row, token, bound));
         }
-        assert!(sure > 180, "{sure} of 200");
+        assert!(sure * 10 > count * 9, "{sure} of {count}");
     }
 }

@@ -4,19 +4,20 @@
 //! matrix and a vector, and prints the ratio of the times per token.
 
 use std::hint::black_box;
-use std::ops::ControlFlow;
 use std::time::Instant;
 
 use fastdraft_specdec::gamma::CostAware;
 use fastdraft_specdec::{
-    Distribution, Draft, LogitRows, Metrics, Proposal, Sampler, Session, SessionConfig,
-    SystemClock, Target, TokenId, Transform, TransformError, Vocabulary, generate_plain,
+    Distribution, Draft, LogitRows, Metrics, NoDraft, Proposal, Sampler, Session, SessionConfig,
+    SystemClock, Target, TokenId, Transform, TransformError, Vocabulary,
 };
 
 const SIZE: usize = 64;
 const WIDTH: usize = 512;
 const PAIRS: usize = 15;
 const TOKENS: usize = 2_000;
+/// Passes of one generation before it is the other's turn.
+const TURN: usize = 5;
 
 /// Work of a fixed amount: products of a matrix and a vector.
 struct Work {
@@ -121,11 +122,49 @@ impl Draft for Hopeless {
     }
 }
 
+/// A pair of generations, plain and with the policy, that take turns every few passes.
+///
+/// A machine that slows down or is busy with something else then does so for both.
+fn pair(
+    targets: &mut [Counting; 2],
+    draft: &mut Hopeless,
+    config: &SessionConfig,
+) -> Result<([f64; 2], Metrics), Box<dyn std::error::Error>> {
+    let [plain, drafted] = targets;
+    let mut plain = Session::new(NoDraft, plain, &[0], config)?;
+    let mut drafted = Session::new(draft, drafted, &[0], config)?
+        .with_policy(CostAware::new(4, 8))
+        .with_clock(SystemClock::default());
+    let mut seconds = [0.0; 2];
+    for turn in 0.. {
+        for side in [turn % 2, 1 - turn % 2] {
+            let begin = Instant::now();
+            for _ in 0..TURN {
+                if side == 0 {
+                    plain.advance()?;
+                } else {
+                    drafted.advance()?;
+                }
+            }
+            seconds[side] += begin.elapsed().as_secs_f64();
+        }
+        if plain.stop_reason().is_some() && drafted.stop_reason().is_some() {
+            break;
+        }
+    }
+    Ok((seconds, drafted.metrics().clone()))
+}
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Test runners call benches too, to see that they run.
     let short = !std::env::args().any(|argument| argument == "--bench");
     let (pairs, tokens) = if short { (1, 20) } else { (PAIRS, TOKENS) };
-    let mut target = Counting(Work::of(2e-3), Vocabulary::new(SIZE, 0));
+    let target = || Counting(Work::of(2e-3), Vocabulary::new(SIZE, 0));
+    let first = target();
+    let mut second = target();
+    // Both do the same work.
+    second.0.passes = first.0.passes;
+    let mut targets = [first, second];
     let mut draft = Hopeless(Work::of(0.4e-3));
     let config = SessionConfig {
         max_new_tokens: tokens,
@@ -133,23 +172,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ..SessionConfig::default()
     };
     let mut ratios = Vec::new();
-    for pair in 0..pairs {
-        let (mut plain, mut drafted, mut metrics) = (0.0, 0.0, Metrics::default());
-        // The order changes from pair to pair, so that a machine that slows down favours neither.
-        for side in [pair % 2, 1 - pair % 2] {
-            let begin = Instant::now();
-            if side == 0 {
-                generate_plain(&mut target, &[0], &config, |_| ControlFlow::Continue(()))?;
-                plain = begin.elapsed().as_secs_f64();
-            } else {
-                let mut session = Session::new(&mut draft, &mut target, &[0], &config)?
-                    .with_policy(CostAware::new(4, 8))
-                    .with_clock(SystemClock::default());
-                while session.advance()?.is_some() {}
-                drafted = begin.elapsed().as_secs_f64();
-                metrics = session.metrics().clone();
-            }
-        }
+    for _ in 0..pairs {
+        let ([plain, drafted], metrics) = pair(&mut targets, &mut draft, &config)?;
         let ms = 1e3 / tokens as f64;
         println!(
             "{:.3} ms a token plain, {:.3} with the policy: {} drafted, {} accepted, {} passes",

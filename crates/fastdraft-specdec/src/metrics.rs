@@ -62,6 +62,12 @@ impl Metrics {
     /// Acceptance rate, accepted / drafted: the AR of FastDraft (arXiv 2411.11055).
     ///
     /// `None` when nothing was drafted.
+    ///
+    /// ```
+    /// let mut metrics = fastdraft_specdec::Metrics::default();
+    /// metrics.record(4, 3, 4, 0);
+    /// assert_eq!(metrics.acceptance_rate(), Some(0.75));
+    /// ```
     #[must_use]
     pub fn acceptance_rate(&self) -> Option<f64> {
         ratio(self.accepted, self.drafted)
@@ -71,6 +77,15 @@ impl Metrics {
     /// conditional acceptance α of that position (arXiv 2211.17192 takes it as constant, β).
     ///
     /// `None` when that position was never reached.
+    ///
+    /// ```
+    /// let mut metrics = fastdraft_specdec::Metrics::default();
+    /// metrics.record(2, 2, 3, 0); // both accepted
+    /// metrics.record(2, 1, 2, 0); // the second rejected
+    /// metrics.record(2, 0, 1, 0); // the first rejected, the second never reached
+    /// assert_eq!(metrics.conditional_acceptance(0), Some(2.0 / 3.0));
+    /// assert_eq!(metrics.conditional_acceptance(1), Some(1.0 / 2.0));
+    /// ```
     #[must_use]
     pub fn conditional_acceptance(&self, position: usize) -> Option<f64> {
         let (_, accepted) = *self.draft_position.get(position)?;
@@ -81,6 +96,13 @@ impl Metrics {
     /// included (arXiv 2411.11055; the expected count of arXiv 2211.17192, equation 1).
     ///
     /// At a fixed γ with no block cut short, τ = 1 + γ · acceptance rate. `None` before any pass.
+    ///
+    /// ```
+    /// let mut metrics = fastdraft_specdec::Metrics::default();
+    /// metrics.record(3, 3, 4, 0);
+    /// metrics.record(3, 1, 2, 0);
+    /// assert_eq!(metrics.block_efficiency(), Some(3.0));
+    /// ```
     #[must_use]
     pub fn block_efficiency(&self) -> Option<f64> {
         ratio(self.emitted, self.target_passes)
@@ -90,6 +112,13 @@ impl Metrics {
     /// target's (arXiv 2411.11055).
     ///
     /// `None` before any pass.
+    ///
+    /// ```
+    /// let mut metrics = fastdraft_specdec::Metrics::default();
+    /// metrics.record(3, 2, 3, 0);
+    /// // Three tokens a pass, for a draft of a tenth of the target's size.
+    /// assert_eq!(metrics.mbsu(0.1, 3), Some(3.0 / 1.3));
+    /// ```
     #[must_use]
     pub fn mbsu(&self, c: f64, gamma: usize) -> Option<f64> {
         Some(self.block_efficiency()? / (c * gamma as f64 + 1.0))

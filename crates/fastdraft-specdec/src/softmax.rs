@@ -83,19 +83,19 @@ impl Row<'_> {
 
 /// The larger of two numbers, `b` when `a` is none; one instruction, unlike `f32::max`.
 #[inline(always)]
-fn larger(a: f32, b: f32) -> f32 {
+pub(crate) fn larger(a: f32, b: f32) -> f32 {
     if a > b { a } else { b }
 }
 
 #[inline(always)]
-fn largest_of(lanes: [f32; LANES]) -> f32 {
+pub(crate) fn largest_of(lanes: [f32; LANES]) -> f32 {
     let [a, b, c, d, e, f, g, h] = lanes;
     let (a, b, c, d) = (larger(a, e), larger(b, f), larger(c, g), larger(d, h));
     a.max(b).max(c.max(d))
 }
 
 /// The end of a row, filled up with logits that weigh nothing.
-fn padded(rest: &[f32]) -> [f32; BLOCK] {
+pub(crate) fn padded(rest: &[f32]) -> [f32; BLOCK] {
     let mut block = [f32::NEG_INFINITY; BLOCK];
     for (to, &from) in block.iter_mut().zip(rest) {
         *to = from;

@@ -115,6 +115,7 @@ impl Draft for Model {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes many minutes")]
 fn a_warm_session_allocates_nothing() {
     let base = Transform::temperature(0.8);
     let transforms = [

@@ -17,7 +17,7 @@ fn targets(table: &Table, count: usize) -> Separate<MockTarget> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(200) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 200 }) })]
 
     #[test]
     fn batch_equals_sequential(
@@ -98,7 +98,7 @@ fn policy(kind: usize) -> Box<dyn GammaPolicy> {
 fn every_sequence_has_its_own_policy() {
     let table = Table::new(9, 2, 11);
     let config = |index: usize| SessionConfig {
-        max_new_tokens: 40,
+        max_new_tokens: if cfg!(miri) { 8 } else { 40 },
         transform: Transform::temperature([0.0, 0.7][index % 2]),
         seed: index as u64,
         ..SessionConfig::default()

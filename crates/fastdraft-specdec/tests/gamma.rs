@@ -37,7 +37,7 @@ fn every_policy_gives_the_greedy_output() {
         max_new_tokens: 40,
         ..SessionConfig::default()
     };
-    for seed in 0..40 {
+    for seed in 0..if cfg!(miri) { 2 } else { 40 } {
         let expected = generate_plain(
             &mut MockTarget::new(Table::new(12, 2, seed)),
             &[1],
@@ -126,6 +126,7 @@ fn simulate(policy: &mut CostAware, alpha: f64, draft: f64, per_token: f64, step
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes many minutes")]
 fn a_hopeless_draft_costs_one_percent() {
     for (alpha, draft, per_token) in [(0.1, 0.5, 0.1), (0.0, 0.05, 0.02), (0.5, 0.9, 0.3)] {
         let mut policy = CostAware::new(4, 8);
@@ -139,6 +140,7 @@ fn a_hopeless_draft_costs_one_percent() {
 
 /// Passes that now and then take much longer than others are no reason to draft again.
 #[test]
+#[cfg_attr(miri, ignore = "takes many minutes")]
 fn disturbed_times_do_not_bring_a_hopeless_draft_back() {
     for seed in 0..20 {
         let mut rng = SeededUniform::new(seed);
@@ -162,6 +164,7 @@ fn disturbed_times_do_not_bring_a_hopeless_draft_back() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes many minutes")]
 fn a_good_draft_gets_near_the_best_fixed_length() {
     for (alpha, draft, per_token) in [(0.8, 0.05, 0.02), (0.6, 0.1, 0.05), (0.9, 0.02, 0.0)] {
         let best = (1..=12usize)
@@ -176,6 +179,7 @@ fn a_good_draft_gets_near_the_best_fixed_length() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "takes many minutes")]
 fn drafting_comes_back_when_it_pays_again() {
     let mut policy = CostAware::new(4, 8);
     simulate(&mut policy, 0.0, 0.1, 0.02, 2_000);

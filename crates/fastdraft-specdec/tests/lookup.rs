@@ -36,7 +36,7 @@ fn longest_repeat(text: &[TokenId]) -> usize {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(400) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(if cfg!(miri) { 8 } else { 400 }) })]
 
     #[test]
     fn the_longest_repeated_ending_is_found(

@@ -64,7 +64,7 @@ impl DraftModel for Model {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(600) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 600 }) })]
 
     #[test]
     fn greedy_output_equals_plain_decoding(

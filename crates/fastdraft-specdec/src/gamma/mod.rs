@@ -15,6 +15,11 @@ use crate::math::powi;
 /// Tokens to draft when `remaining` more are wanted: min(γ, remaining − 1).
 ///
 /// The target adds a token of its own in every pass, so drafting more could only be discarded.
+///
+/// ```
+/// use fastdraft_specdec::gamma::step_gamma;
+/// assert_eq!([10, 3, 1].map(|remaining| step_gamma(4, remaining)), [4, 2, 0]);
+/// ```
 #[must_use]
 pub fn step_gamma(gamma: usize, remaining: usize) -> usize {
     gamma.min(remaining.saturating_sub(1))
@@ -22,6 +27,11 @@ pub fn step_gamma(gamma: usize, remaining: usize) -> usize {
 
 /// Expected tokens per target pass, (1 − α^(γ+1)) / (1 − α), when each drafted token is accepted
 /// with probability `alpha` independently (arXiv 2211.17192, equation 1).
+///
+/// ```
+/// use fastdraft_specdec::gamma::expected_tokens;
+/// assert_eq!(expected_tokens(0.5, 2), 1.0 + 0.5 + 0.25);
+/// ```
 #[must_use]
 pub fn expected_tokens(alpha: f64, gamma: usize) -> f64 {
     let alpha = alpha.clamp(0.0, 1.0);
@@ -33,6 +43,11 @@ pub fn expected_tokens(alpha: f64, gamma: usize) -> f64 {
 
 /// Expected speed-up over plain decoding, [`expected_tokens`] / (cγ + 1), when a draft pass costs
 /// `c` target passes (arXiv 2211.17192, theorem 3.8).
+///
+/// ```
+/// use fastdraft_specdec::gamma::expected_speedup;
+/// assert_eq!(expected_speedup(0.5, 0.1, 2), 1.75 / 1.2);
+/// ```
 #[must_use]
 pub fn expected_speedup(alpha: f64, c: f64, gamma: usize) -> f64 {
     expected_tokens(alpha, gamma) / (c * gamma as f64 + 1.0)

@@ -1,5 +1,7 @@
 //! The side that proposes trees.
 
+use alloc::boxed::Box;
+
 use super::TreeProposal;
 use crate::{Sampler, TokenId};
 
@@ -29,4 +31,40 @@ pub trait TreeDraft {
     /// # Errors
     /// When the draft fails; the generation ends with that error.
     fn truncate(&mut self, len: usize) -> Result<(), Self::Error>;
+}
+
+impl<D: TreeDraft + ?Sized> TreeDraft for &mut D {
+    type Error = D::Error;
+
+    fn propose_tree(
+        &mut self,
+        context: &[TokenId],
+        gamma: usize,
+        sampler: &mut Sampler<'_>,
+        out: &mut TreeProposal,
+    ) -> Result<(), Self::Error> {
+        (**self).propose_tree(context, gamma, sampler, out)
+    }
+
+    fn truncate(&mut self, len: usize) -> Result<(), Self::Error> {
+        (**self).truncate(len)
+    }
+}
+
+impl<D: TreeDraft + ?Sized> TreeDraft for Box<D> {
+    type Error = D::Error;
+
+    fn propose_tree(
+        &mut self,
+        context: &[TokenId],
+        gamma: usize,
+        sampler: &mut Sampler<'_>,
+        out: &mut TreeProposal,
+    ) -> Result<(), Self::Error> {
+        (**self).propose_tree(context, gamma, sampler, out)
+    }
+
+    fn truncate(&mut self, len: usize) -> Result<(), Self::Error> {
+        (**self).truncate(len)
+    }
 }

@@ -1,5 +1,6 @@
 //! Targets that score a tree.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::TreeProposal;
@@ -35,6 +36,48 @@ pub trait TreeTarget {
     /// # Errors
     /// When the target fails; the generation ends with that error.
     fn keep(&mut self, len: usize, path: &[usize]) -> Result<(), Self::Error>;
+}
+
+impl<T: TreeTarget + ?Sized> TreeTarget for &mut T {
+    type Error = T::Error;
+
+    fn vocabulary(&self) -> &Vocabulary {
+        (**self).vocabulary()
+    }
+
+    fn score_tree(
+        &mut self,
+        context: &[TokenId],
+        tree: &TreeProposal,
+        out: &mut LogitRows,
+    ) -> Result<(), Self::Error> {
+        (**self).score_tree(context, tree, out)
+    }
+
+    fn keep(&mut self, len: usize, path: &[usize]) -> Result<(), Self::Error> {
+        (**self).keep(len, path)
+    }
+}
+
+impl<T: TreeTarget + ?Sized> TreeTarget for Box<T> {
+    type Error = T::Error;
+
+    fn vocabulary(&self) -> &Vocabulary {
+        (**self).vocabulary()
+    }
+
+    fn score_tree(
+        &mut self,
+        context: &[TokenId],
+        tree: &TreeProposal,
+        out: &mut LogitRows,
+    ) -> Result<(), Self::Error> {
+        (**self).score_tree(context, tree, out)
+    }
+
+    fn keep(&mut self, len: usize, path: &[usize]) -> Result<(), Self::Error> {
+        (**self).keep(len, path)
+    }
 }
 
 /// Scores a tree one path at a time, for a target without tree attention.

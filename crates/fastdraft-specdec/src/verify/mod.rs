@@ -4,6 +4,7 @@ mod greedy;
 pub(crate) mod rejection;
 pub(crate) mod residual;
 pub(crate) mod rows;
+mod sure;
 mod typical;
 mod verifier;
 

@@ -20,10 +20,13 @@ pub(super) fn verify<S: Rows, R: Uniform + ?Sized>(
         }
     }
     for (row, (&token, draft)) in drafted().enumerate() {
+        let bound = draw(rng)? * draft.probability(token);
+        if target.surely_exceeds(row, token, bound) {
+            continue;
+        }
         let distribution = target.row(row)?;
-        let (p, q) = (distribution.probability(token), draft.probability(token));
         // Strict, so that a token the target cannot produce is rejected even at u = 0.
-        if draw(rng)? * q < p {
+        if bound < distribution.probability(token) {
             continue;
         }
         let u = draw(rng)?;

@@ -1,5 +1,6 @@
 //! Target distributions, ready or made when they are reached.
 
+use super::sure;
 use crate::{Distribution, LogitRows, RowError, TokenId, Transform, VerifyError};
 
 /// Gives the target's distribution for a row.
@@ -8,6 +9,13 @@ pub(crate) trait Rows {
 
     /// The distribution of row `index`, which has tokens.
     fn row(&mut self, index: usize) -> Result<&Distribution, Self::Error>;
+
+    /// Whether row `index` is known to give `token` more than `bound`; `false` when only
+    /// [`Rows::row`] can tell.
+    fn surely_exceeds(&self, index: usize, token: TokenId, bound: f64) -> bool {
+        let _ = (index, token, bound);
+        false
+    }
 }
 
 impl Rows for &[Distribution] {
@@ -41,5 +49,10 @@ impl Rows for Scored<'_> {
             .apply(logits, history, self.out)
             .map_err(RowError::Transform)?;
         Ok(self.out)
+    }
+
+    fn surely_exceeds(&self, index: usize, token: TokenId, bound: f64) -> bool {
+        let logits = self.rows.row(index).unwrap_or_default();
+        sure::exceeds(self.transform, logits, token, bound)
     }
 }

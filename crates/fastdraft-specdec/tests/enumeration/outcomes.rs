@@ -20,7 +20,8 @@ impl Uniform for Script<'_> {
     }
 }
 
-/// Visits every block that `judge` can give, with its probability times `weight`.
+/// Visits every block that `judge` can give, with its probability times `weight` and the least
+/// numbers that give it.
 ///
 /// Each random number is split where what follows it changes, by bisection: verdicts are ordered
 /// along a number, so the first change is where the present one ends.
@@ -28,7 +29,7 @@ pub fn outcomes(
     judge: &dyn Fn(&mut Script<'_>) -> Vec<TokenId>,
     numbers: &mut Vec<f64>,
     weight: f64,
-    found: &mut dyn FnMut(Vec<TokenId>, f64),
+    found: &mut dyn FnMut(Vec<TokenId>, f64, &[f64]),
 ) {
     let run = |numbers: &[f64], filler| {
         let used = 0;
@@ -41,7 +42,7 @@ pub fn outcomes(
     };
     let (block, used) = run(numbers, 0.5);
     if used <= numbers.len() {
-        return found(block, weight);
+        return found(block, weight, numbers);
     }
     let mut tried = numbers.clone();
     tried.push(0.0);

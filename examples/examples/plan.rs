@@ -11,7 +11,7 @@ use std::{
 use clap::Parser;
 use fastdraft_examples::{Dtype, Outcome, duration, finish};
 use fastdraft_hw::{
-    DeviceSpec,
+    DeviceSpec, HwError,
     measure::{self, cache_directory},
     plan::{Answers, Budget, Optimizer, PlanInput, StageInput},
     predict::SizeLaw,
@@ -133,7 +133,11 @@ fn run(args: &Args) -> Outcome {
         (None, Some(name)) => from_target(name, args.parameters, &question)?,
         (None, None) => return Err("give --recipe or --target".into()),
     };
-    let report = Report::new(&input.validate()?, &question, &shapes)?;
+    let report = if args.recipe.is_some() {
+        Report::new(&input.validate()?, &question, &shapes)?
+    } else {
+        fitting(input, &question, &shapes)?
+    };
     if args.json {
         println!("{}", serde_json::to_string(&report)?);
         return Ok(());
@@ -289,6 +293,25 @@ fn from_target(
         ],
     };
     Ok((input, shapes))
+}
+
+/// The report with the batch halved until it fits the device.
+fn fitting(
+    mut input: PlanInput,
+    question: &Question,
+    shapes: &[DecoderShape],
+) -> Result<Report, HwError> {
+    loop {
+        let report = Report::new(&input.clone().validate()?, question, shapes);
+        let least = question.train_on.count.max(1);
+        let halves = input.stages.iter().all(|stage| stage.batch / 2 >= least);
+        if !(halves && matches!(report, Err(HwError::DoesNotFit { .. }))) {
+            return report;
+        }
+        for stage in &mut input.stages {
+            stage.batch /= 2;
+        }
+    }
 }
 
 /// Drafts with half, as many and twice the parameters in a pass as that of `input`.

@@ -93,10 +93,12 @@ fn run(args: &Args) -> Outcome {
         Some(directory) => measure::load(&directory)?,
         None => None,
     };
-    let choose = |spec: Option<DeviceSpec>, profile: Option<&str>, count: u64| match (spec, profile)
-    {
-        (Some(spec), Some(name)) => Profile::find(name)?.for_devices(&spec, &devices),
-        (None, Some(name)) => Ok(Profile::find(name)?.for_count(count)),
+    let choose = |spec: Option<DeviceSpec>, profile: Option<&str>, count: u64| match (
+        spec,
+        profile.map(Profile::find).transpose()?,
+    ) {
+        (Some(spec), Some(profile)) => profile.for_devices(&spec, &devices),
+        (None, Some(profile)) => Ok(profile.for_count(count)),
         (spec, None) => Profile::choose(&spec.unwrap_or_default(), &devices, measured.as_ref()),
     };
     let train_on = choose(args.device, args.profile.as_deref(), args.count)?;

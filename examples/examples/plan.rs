@@ -260,7 +260,7 @@ fn from_target(
     question: &Question,
 ) -> Result<(PlanInput, Vec<DecoderShape>), Box<dyn std::error::Error>> {
     let target = target(name)?;
-    let shapes = match parameters {
+    let mut shapes = match parameters {
         Some(parameters) => shapes(parameters, &target, question, usize::MAX)?,
         None => (1..=SMALLEST)
             // Where the vocabulary is large for the target, the head alone takes more than some have.
@@ -268,6 +268,8 @@ fn from_target(
             .flatten()
             .collect(),
     };
+    // Budgets next to each other may lead to one shape.
+    shapes.dedup();
     let ranked = rank(&shapes, &target, question)?;
     let draft = ranked
         .first()

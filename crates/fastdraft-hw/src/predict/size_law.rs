@@ -35,8 +35,8 @@ pub struct SizeLaw {
 impl SizeLaw {
     /// The assumed gain of α when the blocks' parameters double.
     ///
-    /// With it 50 million parameters are about the best size of a draft of Phi-3-mini on one of the
-    /// paper's laptops, which is the size that the paper chose; nothing was measured.
+    /// With it the best draft of Phi-3-mini on an Arc 140V is about as large as the one that the paper
+    /// chose; nothing was measured.
     pub const PER_DOUBLING: f64 = 0.02;
 
     /// The law through `acceptance_rate` at `gamma` for a draft of `shape`.

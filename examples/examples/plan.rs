@@ -1,5 +1,7 @@
 //! What training a draft costs and what it gains, before either: `plan (--recipe R.toml | --target T)
-//! --device SPEC [--budget 24h] [--json]`.
+//! --device SPEC [--profile P] [--budget 24h] [--json]`.
+//!
+//! Nothing is opened: a device that is absent is planned from its profile.
 
 use std::{
     path::{Path, PathBuf},
@@ -9,12 +11,13 @@ use std::{
 use clap::Parser;
 use fastdraft_examples::{Dtype, Outcome, duration, finish};
 use fastdraft_hw::{
-    DeviceSpec,
+    DeviceSpec, HwError,
     measure::{self, cache_directory},
     plan::{Answers, Budget, Optimizer, PlanInput, StageInput},
+    predict::SizeLaw,
     probe,
-    profile::{Choice, Profile},
-    report::{Question, Report},
+    profile::Profile,
+    report::{Question, Report, rank},
     shape::DecoderShape,
 };
 use fastdraft_model::{
@@ -24,9 +27,8 @@ use fastdraft_model::{
 };
 use fastdraft_train::recipe::{BudgetSpec, DraftSpec, Recipe, StageSpec};
 
-/// Parameters of the target over those of a draft, where no recipe says: that of Phi-3-mini and the
-/// paper's 50M draft.
-const SMALLER: u64 = 76;
+/// How often the target's parameters are halved for the smallest draft that is looked at.
+const SMALLEST: u32 = 9;
 
 /// Forecasts cost and gain of a draft.
 #[derive(Parser)]
@@ -40,25 +42,39 @@ struct Args {
     /// Parameters of a draft pass, with --target.
     #[arg(long)]
     parameters: Option<u64>,
-    /// Where the draft is trained; it need not be in this machine.
-    #[arg(long, default_value = "cpu")]
-    device: DeviceSpec,
-    /// A device profile, instead of the one that --device leads to.
+    /// Where the draft is trained, the processor by default; it need not be in this machine.
+    #[arg(long)]
+    device: Option<DeviceSpec>,
+    /// A device profile by name or path, instead of the one that --device leads to, or alone.
     #[arg(long)]
     profile: Option<String>,
+    /// Devices of the profile, without --device.
+    #[arg(
+        long,
+        default_value_t = 1,
+        requires = "profile",
+        conflicts_with = "device"
+    )]
+    count: u64,
     /// Where draft and target run afterwards; without it, the device of the training.
     #[arg(long)]
     run_on: Option<DeviceSpec>,
+    /// A profile for --run-on, or alone.
+    #[arg(long)]
+    run_profile: Option<String>,
     /// Time there is, such as 24h.
     #[arg(long, value_parser = duration)]
     budget: Option<std::time::Duration>,
-    /// Acceptance rate that the draft is taken to reach; the default is the mean of the paper's four
-    /// tasks for Phi-3-mini.
+    /// Acceptance rate that the recipe's draft is taken to reach, or, with --target, one as large as the
+    /// paper's; the default is the mean of the paper's four tasks for Phi-3-mini.
     #[arg(long, default_value_t = 0.402)]
     acceptance_rate: f64,
     /// γ that the acceptance rate is for.
     #[arg(long, default_value_t = 3)]
     gamma: u32,
+    /// What a draft with twice the parameters in its blocks gains in the chance that a token is accepted.
+    #[arg(long, default_value_t = SizeLaw::PER_DOUBLING)]
+    per_doubling: f64,
     /// Weight format of draft and target when they run.
     #[arg(long, value_enum, default_value = "bf16")]
     dtype: Dtype,
@@ -77,28 +93,28 @@ fn run(args: &Args) -> Outcome {
         Some(directory) => measure::load(&directory)?,
         None => None,
     };
-    let choose = |spec: &DeviceSpec| Profile::choose(spec, &devices, measured.as_ref());
-    let mut train_on = choose(&args.device)?;
-    if let Some(name) = &args.profile {
-        train_on.profile = Profile::named(name)?;
-        train_on.reason = format!("profile {name}, as asked");
-    }
-    let run_on: Choice = match &args.run_on {
-        Some(spec) => choose(spec)?,
-        None => train_on.clone(),
+    let choose = |spec: Option<DeviceSpec>, profile: Option<&str>, count: u64| match (
+        spec,
+        profile.map(Profile::find).transpose()?,
+    ) {
+        (Some(spec), Some(profile)) => profile.for_devices(&spec, &devices),
+        (None, Some(profile)) => Ok(profile.for_count(count)),
+        (spec, None) => Profile::choose(&spec.unwrap_or_default(), &devices, measured.as_ref()),
     };
-    let input = match (&args.recipe, &args.target) {
-        (Some(path), _) => from_recipe(&Recipe::load(path)?)?,
-        (None, Some(name)) => from_target(name, args.parameters, &run_on.profile)?,
-        (None, None) => return Err("give --recipe or --target".into()),
+    let train_on = choose(args.device, args.profile.as_deref(), args.count)?;
+    let run_on = if args.run_on.is_some() || args.run_profile.is_some() {
+        choose(args.run_on, args.run_profile.as_deref(), 1)?
+    } else {
+        train_on.clone()
     };
-    let shapes = alternatives(&input, &run_on.profile)?;
-    let input = input.validate()?;
-    let question = Question {
+    let mut question = Question {
         train_on,
         run_on,
         acceptance_rate: args.acceptance_rate,
         gamma: args.gamma,
+        // The paper's draft of Phi-3-mini, sizes inferred from the released file.
+        reference: DecoderShape::new(32_064, 512, 6, 1408, 8),
+        per_doubling: args.per_doubling,
         max_gamma: 16,
         weight_bytes: match args.dtype {
             Dtype::F32 => 4.0,
@@ -109,7 +125,21 @@ fn run(args: &Args) -> Outcome {
         },
         budget_hours: args.budget.map(|time| time.as_secs_f64() / 3600.0),
     };
-    let report = Report::new(&input, &question, &shapes)?;
+    let (input, shapes) = match (&args.recipe, &args.target) {
+        (Some(path), _) => {
+            let input = from_recipe(&Recipe::load(path)?)?;
+            question.reference = input.draft;
+            let shapes = alternatives(&input, &question)?;
+            (input, shapes)
+        }
+        (None, Some(name)) => from_target(name, args.parameters, &question)?,
+        (None, None) => return Err("give --recipe or --target".into()),
+    };
+    let report = if args.recipe.is_some() {
+        Report::new(&input.validate()?, &question, &shapes)?
+    } else {
+        fitting(input, &question, &shapes)?
+    };
     if args.json {
         println!("{}", serde_json::to_string(&report)?);
         return Ok(());
@@ -221,22 +251,29 @@ fn stage_input(stage: &StageSpec, length: u64) -> StageInput {
     }
 }
 
-/// The paper's stages (arXiv 2411.11055) for the fastest draft of `parameters` parameters a pass.
+/// The paper's stages (arXiv 2411.11055) for the draft with the highest speed-up, and other drafts.
+///
+/// Without `parameters` drafts of a 512th to a half of the target are looked at.
 fn from_target(
     name: &str,
     parameters: Option<u64>,
-    profile: &Profile,
-) -> Result<PlanInput, Box<dyn std::error::Error>> {
+    question: &Question,
+) -> Result<(PlanInput, Vec<DecoderShape>), Box<dyn std::error::Error>> {
     let target = target(name)?;
-    let list = match parameters {
-        Some(parameters) => drafts(parameters, &target, profile)?,
-        // Where the vocabulary is large for the target, the head alone takes more than that.
-        None => (1..=SMALLER)
-            .rev()
-            .find_map(|part| drafts(target.parameters() / part, &target, profile).ok())
-            .ok_or("no draft is smaller than this target")?,
+    let mut shapes = match parameters {
+        Some(parameters) => shapes(parameters, &target, question, usize::MAX)?,
+        None => (1..=SMALLEST)
+            // Where the vocabulary is large for the target, the head alone takes more than some have.
+            .filter_map(|halved| shapes(target.parameters() >> halved, &target, question, 1).ok())
+            .flatten()
+            .collect(),
     };
-    let draft = *list.first().ok_or("no draft is that small")?;
+    // Budgets next to each other may lead to one shape.
+    shapes.dedup();
+    let ranked = rank(&shapes, &target, question)?;
+    let draft = ranked
+        .first()
+        .ok_or("no draft is smaller than this target")?;
     let stage = |name: &str, tokens: u64, answers: Option<Answers>| StageInput {
         name: name.to_owned(),
         batch: 64,
@@ -247,8 +284,8 @@ fn from_target(
         tokens: 100_000_000,
         batch: 32,
     };
-    Ok(PlanInput {
-        draft,
+    let input = PlanInput {
+        draft: draft.shape,
         frozen_embedding: false,
         target: Some(target),
         sequence_length: 2048,
@@ -258,13 +295,33 @@ fn from_target(
             stage("CP", 7_500_000_000, None),
             stage("FT", 100_000_000, Some(answers)),
         ],
-    })
+    };
+    Ok((input, shapes))
 }
 
-/// Depths and widths that spend as many parameters in a pass as the draft of `input`.
+/// The report with the batch halved until it fits the device.
+fn fitting(
+    mut input: PlanInput,
+    question: &Question,
+    shapes: &[DecoderShape],
+) -> Result<Report, HwError> {
+    loop {
+        let report = Report::new(&input.clone().validate()?, question, shapes);
+        let least = question.train_on.count.max(1);
+        let halves = input.stages.iter().all(|stage| stage.batch / 2 >= least);
+        if !(halves && matches!(report, Err(HwError::DoesNotFit { .. }))) {
+            return report;
+        }
+        for stage in &mut input.stages {
+            stage.batch /= 2;
+        }
+    }
+}
+
+/// Drafts with half, as many and twice the parameters in a pass as that of `input`.
 fn alternatives(
     input: &PlanInput,
-    profile: &Profile,
+    question: &Question,
 ) -> Result<Vec<DecoderShape>, Box<dyn std::error::Error>> {
     input.draft.check("draft")?;
     let Some(target) = &input.target else {
@@ -274,18 +331,25 @@ fn alternatives(
         head_size: input.draft.head_size,
         ..*target
     };
-    // A draft too small for any candidate has none to compare with.
-    Ok(drafts(input.draft.pass_parameters(), &head, profile).unwrap_or_default())
+    let parameters = input.draft.pass_parameters();
+    // A budget too small for any candidate has none to compare with.
+    Ok([parameters / 2, parameters, parameters * 2]
+        .into_iter()
+        .filter_map(|parameters| shapes(parameters, &head, question, 2).ok())
+        .flatten()
+        .collect())
 }
 
-fn drafts(
+/// The best depths and widths that spend `parameters` in a pass.
+fn shapes(
     parameters: u64,
     target: &DecoderShape,
-    profile: &Profile,
+    question: &Question,
+    best: usize,
 ) -> Result<Vec<DecoderShape>, Box<dyn std::error::Error>> {
     let machine = Machine {
-        bandwidth: profile.bandwidth.value,
-        weight_bytes: 2.0,
+        bandwidth: question.run_on.profile.bandwidth.value,
+        weight_bytes: question.weight_bytes,
         block_overhead: 0.0,
     };
     let rule = ShapeRule {
@@ -294,9 +358,11 @@ fn drafts(
         ..ShapeRule::new(usize::try_from(target.head_size)?)
     };
     let vocabulary = usize::try_from(target.vocabulary_size)?;
-    let list = candidates(usize::try_from(parameters)?, vocabulary, &rule, &machine)?;
-    Ok(list
-        .iter()
-        .map(|candidate| sizes(&candidate.config))
-        .collect())
+    let list: Vec<DecoderShape> =
+        candidates(usize::try_from(parameters)?, vocabulary, &rule, &machine)?
+            .iter()
+            .map(|candidate| sizes(&candidate.config))
+            .collect();
+    let ranked = rank(&list, target, question)?;
+    Ok(ranked.iter().take(best).map(|one| one.shape).collect())
 }

@@ -56,6 +56,11 @@ impl Loader {
             .collect()
     }
 
+    /// The number of rows.
+    pub(crate) const fn rows(&self) -> usize {
+        self.rows
+    }
+
     /// The row of a sample, counted over all epochs.
     pub(crate) const fn row(&self, sample: u64) -> usize {
         let rows = self.rows as u64;

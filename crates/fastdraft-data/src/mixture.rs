@@ -45,6 +45,51 @@ impl Mixture {
         })
     }
 
+    /// A mixture that shows every row of a source as often as `epochs` says, evenly over one cycle.
+    ///
+    /// Weights are rows times epochs, without their common divisor.
+    ///
+    /// ```
+    /// use fastdraft_data::Mixture;
+    ///
+    /// // 300 rows twice and 100 rows four times: 3 to 2.
+    /// let mixture = Mixture::from_epochs(&[300, 100], &[2, 4], 42)?;
+    /// assert_eq!(mixture.weights(), [3, 2]);
+    /// # Ok::<(), fastdraft_data::DataError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`DataError::Mixture`] when there is not one number of epochs a source, nothing is ever seen,
+    /// or a source would be seen more than 2³² times its share.
+    pub fn from_epochs(rows: &[usize], epochs: &[u32], seed: u64) -> Result<Self, DataError> {
+        let error = |reason| DataError::Mixture {
+            weights: epochs.to_vec(),
+            rows: rows.to_vec(),
+            reason,
+        };
+        if rows.len() != epochs.len() {
+            return Err(error("there must be one number of epochs a source"));
+        }
+        let seen: Vec<u64> = rows
+            .iter()
+            .zip(epochs)
+            .map(|(&rows, &epochs)| (rows as u64).saturating_mul(u64::from(epochs)))
+            .collect();
+        let divisor = seen.iter().copied().fold(0, divisor).max(1);
+        let weights: Option<Vec<u32>> = seen
+            .iter()
+            .map(|seen| u32::try_from(seen / divisor).ok())
+            .collect();
+        Self::new(&weights.ok_or_else(|| error("too many rows"))?, seed)
+    }
+
+    /// Samples of each source in a cycle.
+    #[must_use]
+    pub fn weights(&self) -> &[u32] {
+        &self.weights
+    }
+
     /// The source of a sample, counted from 0 over the whole run.
     #[must_use]
     pub fn source_of(&self, sample: u64) -> usize {
@@ -63,6 +108,11 @@ impl Mixture {
         }
         (source, cycle * u64::from(self.weights[source]) + slot)
     }
+}
+
+/// Greatest common divisor; that of 0 and `b` is `b`.
+fn divisor(a: u64, b: u64) -> u64 {
+    if a == 0 { b } else { divisor(b % a, a) }
 }
 
 /// Batches from several packed corpora, a pure function of seed and step.
@@ -112,17 +162,75 @@ impl MixtureLoader {
         {
             return Err(error("a source with a weight has no rows"));
         }
-        let mixture = Mixture::new(weights, seed)?;
+        Ok(Self::of(Mixture::new(weights, seed)?, rows, batch, seed))
+    }
+
+    /// A loader that shows every row of a source as often as `epochs` says over the whole run;
+    /// [`steps_for`](Self::steps_for) says how long that is.
+    ///
+    /// ```
+    /// use fastdraft_data::MixtureLoader;
+    ///
+    /// let loader = MixtureLoader::from_epochs(&[4, 2], &[1, 3], 5, 42)?;
+    /// let mut seen = [0; 2];
+    /// for step in 0..loader.steps_for(10) {
+    ///     for (source, _row) in loader.batch(step) {
+    ///         seen[source] += 1;
+    ///     }
+    /// }
+    /// assert_eq!(seen, [4, 6]);
+    /// # Ok::<(), fastdraft_data::DataError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Mixture::from_epochs`].
+    pub fn from_epochs(
+        rows: &[usize],
+        epochs: &[u32],
+        batch: usize,
+        seed: u64,
+    ) -> Result<Self, DataError> {
+        let mixture = Mixture::from_epochs(rows, epochs, seed)?;
+        Ok(Self::of(mixture, rows, batch, seed))
+    }
+
+    fn of(mixture: Mixture, rows: &[usize], batch: usize, seed: u64) -> Self {
         let loaders = (0..)
             .zip(rows)
             .map(|(source, &rows)| Loader::new(rows, batch, mix(seed.wrapping_add(source))))
             .collect();
-        Ok(Self {
+        Self {
             mixture,
             loaders,
             batch,
             rank: Rank::ALONE,
-        })
+        }
+    }
+
+    /// Steps in which all workers together take so many samples, rounded up.
+    #[must_use]
+    pub const fn steps_for(&self, samples: u64) -> usize {
+        let step = self.batch as u64 * self.rank.world() as u64;
+        if step == 0 {
+            return 0;
+        }
+        samples.div_ceil(step) as usize
+    }
+
+    /// How often each source has been seen whole after `steps` steps; exact where a cycle ends.
+    ///
+    /// A source without rows or weight has been seen 0 times.
+    #[must_use]
+    pub fn epochs(&self, steps: usize) -> Vec<f64> {
+        let samples = steps as f64 * self.batch as f64 * self.rank.world() as f64;
+        let share = samples / self.mixture.total as f64;
+        (self.mixture.weights.iter().zip(&self.loaders))
+            .map(|(&weight, loader)| match loader.rows() {
+                0 => 0.0,
+                rows => share * f64::from(weight) / rows as f64,
+            })
+            .collect()
     }
 
     /// The loader of one worker; each step then takes `batch` samples for every worker.
@@ -174,6 +282,49 @@ mod tests {
             let all: Vec<_> = (0..6).map(|row| (0, row)).chain((0..3).map(|row| (1, row))).collect();
             prop_assert_eq!(batch, all);
         }
+    }
+
+    proptest! {
+        #[test]
+        fn every_row_as_often_as_its_epochs(
+            sizes in prop::collection::vec((0usize..12, 0u32..4), 1..4),
+            batch in 1usize..5,
+            world in 1usize..8,
+            seed: u64,
+        ) {
+            let (rows, epochs): (Vec<usize>, Vec<u32>) = sizes.into_iter().unzip();
+            let samples: usize = rows.iter().zip(&epochs).map(|(rows, epochs)| rows * *epochs as usize).sum();
+            prop_assume!(samples > 0);
+            let loader = MixtureLoader::from_epochs(&rows, &epochs, batch, seed).unwrap();
+            let ranks: Vec<MixtureLoader> = (0..world)
+                .map(|rank| loader.clone().for_rank(Rank::new(rank, world).unwrap()))
+                .collect();
+            let steps = ranks[0].steps_for(samples as u64);
+            let seen: Vec<(usize, usize)> = (0..steps)
+                .flat_map(|step| ranks.iter().flat_map(move |loader| loader.batch(step)))
+                .take(samples)
+                .collect();
+            for (source, (&rows, &epochs)) in rows.iter().zip(&epochs).enumerate() {
+                for row in 0..rows {
+                    let times = seen.iter().filter(|one| **one == (source, row)).count();
+                    prop_assert_eq!(times, epochs as usize);
+                }
+            }
+            let total: u64 = loader.mixture.total;
+            for (found, (&rows, &epochs)) in loader.epochs(samples).into_iter().zip(rows.iter().zip(&epochs)) {
+                let expected = if rows == 0 { 0.0 } else { f64::from(epochs) };
+                // `samples` steps of `batch` samples are `batch` runs.
+                prop_assert!((found - expected * batch as f64).abs() < 1e-9, "{total}");
+            }
+        }
+    }
+
+    #[test]
+    fn epochs_without_rows_are_errors() {
+        assert!(Mixture::from_epochs(&[3], &[1, 2], 0).is_err());
+        assert!(Mixture::from_epochs(&[0, 3], &[5, 0], 0).is_err());
+        let error = Mixture::from_epochs(&[usize::MAX, 3], &[1, 1], 0).unwrap_err();
+        assert!(error.to_string().contains("too many rows"), "{error}");
     }
 
     #[test]

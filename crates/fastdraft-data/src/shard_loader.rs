@@ -54,19 +54,34 @@ impl ShardLoader {
         batch: usize,
         seed: u64,
     ) -> Result<Self, DataError> {
-        let rows: Vec<usize> = sets
-            .iter()
-            .map(|set| usize::try_from(set.rows()).unwrap_or(usize::MAX))
-            .collect();
-        let order = MixtureLoader::new(&rows, weights, batch, seed)?;
+        let order = MixtureLoader::new(&row_counts(&sets), weights, batch, seed)?;
+        Self::of(sets, order, weights)
+    }
+
+    /// A loader of `batch` rows a step that shows every row of a folder as often as `epochs` says.
+    ///
+    /// # Errors
+    ///
+    /// As [`ShardLoader::mixture`], with [`MixtureLoader::from_epochs`] for the order.
+    pub fn from_epochs(
+        sets: Vec<ShardSet>,
+        epochs: &[u32],
+        batch: usize,
+        seed: u64,
+    ) -> Result<Self, DataError> {
+        let order = MixtureLoader::from_epochs(&row_counts(&sets), epochs, batch, seed)?;
+        Self::of(sets, order, epochs)
+    }
+
+    fn of(sets: Vec<ShardSet>, order: MixtureLoader, shares: &[u32]) -> Result<Self, DataError> {
         let sequence_length = sets.first().map_or(0, ShardSet::sequence_length);
         if sets
             .iter()
             .any(|set| set.sequence_length() != sequence_length)
         {
             return Err(DataError::Mixture {
-                weights: weights.to_vec(),
-                rows,
+                weights: shares.to_vec(),
+                rows: row_counts(&sets),
                 reason: "the sources have rows of different lengths",
             });
         }
@@ -82,6 +97,12 @@ impl ShardLoader {
     pub fn for_rank(mut self, rank: Rank) -> Self {
         self.order = self.order.for_rank(rank);
         self
+    }
+
+    /// How often each folder has been seen whole after `steps` steps.
+    #[must_use]
+    pub fn epochs(&self, steps: usize) -> Vec<f64> {
+        self.order.epochs(steps)
     }
 
     /// Source and row of every sample of a step.
@@ -121,6 +142,12 @@ impl ShardLoader {
             thread: Some(thread),
         }
     }
+}
+
+fn row_counts(sets: &[ShardSet]) -> Vec<usize> {
+    sets.iter()
+        .map(|set| usize::try_from(set.rows()).unwrap_or(usize::MAX))
+        .collect()
 }
 
 /// Endless batches, read ahead by a thread that ends with this.

@@ -71,6 +71,48 @@ fn mixtures_keep_their_proportions() {
 }
 
 #[test]
+fn epochs_are_kept_and_the_number_of_shards_changes_nothing() {
+    let (a, b, c) = (
+        tempfile::tempdir().unwrap(),
+        tempfile::tempdir().unwrap(),
+        tempfile::tempdir().unwrap(),
+    );
+    let sets = || vec![folder(a.path(), 0, 12), folder(b.path(), 100, 4)];
+    let loader = ShardLoader::from_epochs(sets(), &[1, 3], 6, 8).unwrap();
+    let mut seen: Vec<u32> = (0..4)
+        .flat_map(|step| names(&loader.batch(step).unwrap()))
+        .collect();
+    let order = seen.clone();
+    seen.sort_unstable();
+    let thrice = (100..104).flat_map(|row| [row; 3]);
+    assert_eq!(seen, (0..12).chain(thrice).collect::<Vec<_>>());
+    assert_eq!(loader.epochs(4), [1.0, 3.0]);
+
+    // The same rows in one shard instead of three.
+    let rows: Vec<u32> = (0..12).flat_map(|row| [row, row]).collect();
+    let mut packer = Packer::new(1, 0);
+    packer.push_document(&rows);
+    write_set(
+        c.path(),
+        ShardSpec::new(1, 1000, 1),
+        &packer.finish().unwrap(),
+        100,
+    )
+    .unwrap();
+    let one = ShardSet::open(c.path(), 1).unwrap();
+    assert_eq!(
+        (one.shards().len(), folder(a.path(), 0, 12).shards().len()),
+        (1, 3)
+    );
+    let sets = vec![one, folder(b.path(), 100, 4)];
+    let other = ShardLoader::from_epochs(sets, &[1, 3], 6, 8).unwrap();
+    let again: Vec<u32> = (0..4)
+        .flat_map(|step| names(&other.batch(step).unwrap()))
+        .collect();
+    assert_eq!(again, order);
+}
+
+#[test]
 fn damage_met_while_reading_ahead_is_an_error() {
     let temporary = tempfile::tempdir().unwrap();
     drop(folder(temporary.path(), 0, 5));

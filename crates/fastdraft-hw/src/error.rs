@@ -67,12 +67,23 @@ pub enum HwError {
         accepted: &'static str,
     },
     /// A device profile that is not here.
-    #[error("no profile describes `{id}`; there are {known}")]
+    #[error("no profile describes `{id}`; there are {known}, or a TOML file of one's own")]
     UnknownProfile {
         /// The profile or product asked for.
         id: String,
         /// Profiles that come with this crate.
         known: String,
+    },
+    /// A profile of another kind of device than the one asked for.
+    #[error(
+        "profile `{profile}` does not describe `{spec}`; leave the device out, or give another \
+         profile"
+    )]
+    ProfileMismatch {
+        /// The profile.
+        profile: String,
+        /// The device asked for.
+        spec: DeviceSpec,
     },
     /// A text that is no device profile.
     #[error("not a device profile: {reason}")]

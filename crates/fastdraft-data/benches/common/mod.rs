@@ -7,13 +7,15 @@ use std::time::Instant;
 
 use fastdraft_data::hygiene::{Cleaner, DuplicateConfig};
 use fastdraft_data::shard::{ShardSetWriter, ShardSpec};
-use fastdraft_data::source::{documents, encode::encode};
-use fastdraft_data::{Packer, Tokenizer};
+use fastdraft_data::source::{self, Document, encode::encode, text};
+use fastdraft_data::{DataError, Packer, Tokenizer};
 
 pub type Outcome<T> = Result<T, Box<dyn Error>>;
 
 pub const SEQUENCE_LENGTH: usize = 1024;
 const ROWS_PER_SHARD: u64 = 1 << 14;
+/// Where plain text is cut into documents.
+const PIECE: usize = 1 << 20;
 
 /// `--name value` pairs and, after them, files; what cargo adds is left out.
 pub struct Arguments {
@@ -54,7 +56,19 @@ impl Run {
     }
 }
 
-/// Reads JSON Lines, tokenises, packs and writes shards with their card and index.
+/// The documents of a file of plain text or JSON Lines.
+pub fn documents(
+    path: &Path,
+) -> Result<Box<dyn Iterator<Item = Result<Document, DataError>>>, DataError> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    Ok(if name.contains(".txt") {
+        Box::new(text::documents(path, text::Unit::File, PIECE)?)
+    } else {
+        Box::new(source::documents(path, "text")?)
+    })
+}
+
+/// Reads JSON Lines or plain text, tokenises, packs and writes shards with their card and index.
 pub fn pipeline(tokenizer: &Tokenizer, out: &Path, files: &[PathBuf], clean: bool) -> Outcome<Run> {
     std::fs::create_dir_all(out)?;
     let start = Instant::now();
@@ -64,7 +78,7 @@ pub fn pipeline(tokenizer: &Tokenizer, out: &Path, files: &[PathBuf], clean: boo
     let mut cleaner = Cleaner::new(clean.then(DuplicateConfig::default), None);
     let (mut bytes, mut tokens) = (0, 0);
     for file in files {
-        let texts = documents(file, "text")?;
+        let texts = documents(file)?;
         // A cleaner without anything to look for would still cost a batch of memory.
         let texts: Box<dyn Iterator<Item = _>> = if clean {
             Box::new(cleaner.clean(texts))
@@ -113,7 +127,7 @@ pub fn alone(tokenizer: &Path, texts: &[String], rounds: usize) -> Outcome<f64> 
 pub fn texts(files: &[PathBuf], most: usize) -> Outcome<Vec<String>> {
     let (mut found, mut bytes) = (Vec::new(), 0);
     for file in files {
-        for document in documents(file, "text")? {
+        for document in documents(file)? {
             let text = document?.text;
             bytes += text.len();
             found.push(text);

@@ -34,6 +34,7 @@
 //! Memory traffic and activations are counted operation by operation (`work`, `memory`). The sum of
 //! the times is divided by the profile's `efficiency`; the exchange of gradients does not overlap.
 
+mod assumptions;
 mod input;
 mod memory;
 mod step;
@@ -41,13 +42,14 @@ mod work;
 
 use serde::Serialize;
 
+pub(crate) use assumptions::unproven;
 pub use input::{Answers, Budget, Optimizer, PlanInput, StageInput, ValidPlan};
 pub use memory::{Attention, MemoryUse, memory_use};
 pub use work::flops_per_token;
 
 use crate::error::HwError;
 use crate::predict::{Latency, RooflineLatency};
-use crate::profile::{Basis, Profile};
+use crate::profile::Profile;
 
 /// Part of a device's memory that is left to its runtime.
 const RESERVED: f64 = 0.1;
@@ -101,6 +103,8 @@ pub struct Plan {
     pub training_flops: f64,
     /// Peak rate of matrix products of all devices.
     pub peak_flops: f64,
+    /// Fraction of the roofline that a training step is taken to reach.
+    pub efficiency: f64,
     /// What the forecast rests on without proof.
     pub assumptions: Vec<String>,
 }
@@ -120,6 +124,12 @@ impl Plan {
 /// [`HwError::DoesNotFit`] with what would fit, [`HwError::InvalidPlan`] for a batch with fewer rows
 /// than devices, no device, or devices whose interconnect is unknown.
 pub fn plan(input: &ValidPlan, profile: &Profile, count: u64) -> Result<Plan, HwError> {
+    let mut plan = forecast(input, profile, count)?;
+    plan.assumptions = assumptions::of(input, profile, count)?;
+    Ok(plan)
+}
+
+fn forecast(input: &ValidPlan, profile: &Profile, count: u64) -> Result<Plan, HwError> {
     let wrong = |path: &str, reason: String| HwError::InvalidPlan {
         path: path.to_owned(),
         reason,
@@ -174,7 +184,8 @@ pub fn plan(input: &ValidPlan, profile: &Profile, count: u64) -> Result<Plan, Hw
         memory_available: available,
         training_flops,
         peak_flops: profile.matmul.value * count as f64,
-        assumptions: assumptions(profile),
+        efficiency: profile.efficiency.value,
+        assumptions: Vec::new(),
         stages,
     })
 }
@@ -207,22 +218,6 @@ fn answer_seconds(
     let pass = RooflineLatency::new(target, profile, TARGET_WEIGHT).seconds(batch);
     let rate = f64::from(batch) * count as f64 / pass * profile.efficiency.value;
     Ok(answers.tokens as f64 / rate)
-}
-
-fn assumptions(profile: &Profile) -> Vec<String> {
-    let unproven = |(name, figure): (&str, &crate::profile::Figure)| {
-        (figure.basis == Basis::Unverified).then(|| {
-            format!(
-                "{name} {:.3e} is unverified: {}",
-                figure.value, figure.source
-            )
-        })
-    };
-    let mut list: Vec<String> = profile.figures().filter_map(unproven).collect();
-    if profile.launch_overhead.is_none() {
-        list.push("the cost of starting an operation is unknown and counted as 0".to_owned());
-    }
-    list
 }
 
 #[cfg(test)]

@@ -134,7 +134,8 @@ mod tests {
 
     #[test]
     fn few_tokens_are_free_until_arithmetic_takes_over() {
-        let profile = Profile::named("h100").unwrap();
+        let mut profile = Profile::named("h100").unwrap();
+        profile.launch_overhead = None;
         let shape = DecoderShape::known("meta-llama/Llama-3.1-8B-Instruct").unwrap();
         let latency = RooflineLatency::new(&shape, &profile, 2.0);
         assert_eq!(latency.seconds(1), latency.seconds(8));
@@ -142,5 +143,8 @@ mod tests {
         let stream = shape.pass_parameters() as f64 * 2.0 / 3.35e12;
         assert!((latency.seconds(1) / stream - 1.0).abs() < 1e-12);
         assert!(latency.seconds(4096) > 10.0 * latency.seconds(1));
+        let launches = RooflineLatency::new(&shape, &Profile::named("h100").unwrap(), 2.0);
+        let overhead = launches.seconds(1) - latency.seconds(1);
+        assert!((overhead / (32.0 * 12.0 * 5e-6) - 1.0).abs() < 1e-9);
     }
 }

@@ -12,16 +12,19 @@
 //! | speed-up | τ / (cγ + v) |
 //!
 //! [`forecast`](forecast()) puts them together for latencies in seconds: the best γ, the AR that a
-//! draft must reach to pay, or that none does.
+//! draft must reach to pay, or that none does. [`SizeLaw`] weighs a draft's cost against the
+//! acceptance that its size is taken to bring.
 
 mod acceptance;
 mod forecast;
 mod latency;
+mod size_law;
 mod speedup;
 
 pub use acceptance::{Acceptance, alpha_from_acceptance_rate};
 pub use forecast::{Forecast, GammaForecast, Needed, forecast};
 pub use latency::{Latency, MeasuredLatency, RooflineLatency};
+pub use size_law::SizeLaw;
 pub use speedup::{
     BestGamma, best_gamma, block_efficiency, break_even_acceptance, iid_block_efficiency, mbsu,
     speedup,

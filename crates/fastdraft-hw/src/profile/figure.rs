@@ -19,6 +19,8 @@ pub enum Basis {
     Measured,
     /// Nothing that was read confirms it.
     Unverified,
+    /// This crate's own guess.
+    Assumed,
 }
 
 impl fmt::Display for Basis {
@@ -29,7 +31,16 @@ impl fmt::Display for Basis {
             Self::Reported => "reported",
             Self::Measured => "measured",
             Self::Unverified => "unverified",
+            Self::Assumed => "assumed",
         })
+    }
+}
+
+impl Basis {
+    /// Whether a forecast that uses the figure rests on something unproven.
+    #[must_use]
+    pub fn is_unproven(self) -> bool {
+        matches!(self, Self::Unverified | Self::Assumed)
     }
 }
 

@@ -11,6 +11,7 @@
 
 mod figure;
 mod select;
+mod stand_in;
 
 use serde::{Deserialize, Serialize};
 
@@ -118,6 +119,24 @@ impl Profile {
         Self::parse(text)
     }
 
+    /// A profile that comes with this crate, or one in a TOML file of that path.
+    ///
+    /// # Errors
+    ///
+    /// As [`Profile::named`] where there is no such file; [`HwError::File`] for one that cannot be
+    /// read, and as [`Profile::parse`].
+    pub fn find(name_or_path: &str) -> Result<Self, HwError> {
+        let path = std::path::Path::new(name_or_path);
+        if Self::names().contains(&name_or_path) || !path.is_file() {
+            return Self::named(name_or_path);
+        }
+        let text = std::fs::read_to_string(path).map_err(|error| HwError::File {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        })?;
+        Self::parse(&text)
+    }
+
     /// Reads a profile from TOML.
     ///
     /// # Errors
@@ -161,7 +180,7 @@ impl Profile {
                 "a product of 1×1 matrices",
             )),
             efficiency: Figure {
-                basis: Basis::Unverified,
+                basis: Basis::Assumed,
                 ..figure(
                     select::CPU_EFFICIENCY,
                     "the assumption of profile cpu-avx2-2",
@@ -236,6 +255,29 @@ mod tests {
                 .any(|(_, figure)| figure.basis == Basis::Measured);
             assert_eq!(measured, profile.kind == ProfileKind::Cpu, "{name}");
         }
+    }
+
+    #[test]
+    fn an_efficiency_that_nobody_measured_is_called_an_assumption() {
+        for name in Profile::names() {
+            let efficiency = Profile::named(name).unwrap().efficiency;
+            assert_eq!(efficiency.basis, Basis::Assumed, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_a_profile_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("my-card.toml");
+        let text = include_str!("../../profiles/gaudi-2.toml").replace("gaudi-2", "my-card");
+        std::fs::write(&path, text).unwrap();
+        let found = Profile::find(path.to_str().unwrap()).unwrap();
+        assert_eq!(found.id, "my-card");
+        assert_eq!(Profile::find("gaudi-2").unwrap().id, "gaudi-2");
+        let error = Profile::find("missing.toml").unwrap_err().to_string();
+        assert!(error.contains("`missing.toml`"), "{error}");
+        std::fs::write(&path, "id = 1").unwrap();
+        assert!(Profile::find(path.to_str().unwrap()).is_err());
     }
 
     #[test]

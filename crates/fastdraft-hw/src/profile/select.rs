@@ -26,12 +26,13 @@ pub struct Choice {
 impl Profile {
     /// The profile for `spec` on a machine with `devices`, as [`probe`](crate::probe()) lists them.
     ///
-    /// A device that is absent is planned from the profile of its kind: Gaudi 2, Arc 140V. The
-    /// processor is planned from `measurement` when there is one.
+    /// A device that is absent is planned from the profile of another of its kind in the machine, or
+    /// of its kind: Gaudi 2, Arc 140V. The processor is planned from `measurement` when there is one.
     ///
     /// # Errors
     ///
-    /// [`HwError::UnknownProfile`] when the device is present but no profile describes it.
+    /// [`HwError::UnknownProfile`] when the device is present but no profile describes it;
+    /// [`Profile::for_devices`] takes one by name.
     pub fn choose(
         spec: &DeviceSpec,
         devices: &[DeviceInfo],
@@ -40,13 +41,15 @@ impl Profile {
         match *spec {
             DeviceSpec::Cpu(_) => cpu(devices, measurement),
             DeviceSpec::IntelGpu(index) => {
+                let cards = of_kind(devices, DeviceKind::IntelGpu, 0, u64::MAX);
                 let found = of_kind(devices, DeviceKind::IntelGpu, index.into(), 1);
-                accelerator(&found, 1, ProfileKind::IntelGpu, "arc-140v")
+                accelerator(&found, &cards, 1, ProfileKind::IntelGpu, "arc-140v")
             }
             DeviceSpec::Gaudi(cards) => {
                 let (first, count) = (cards.first(), cards.count());
+                let all = of_kind(devices, DeviceKind::Gaudi, 0, u64::MAX);
                 let found = of_kind(devices, DeviceKind::Gaudi, first.into(), count);
-                accelerator(&found, count, ProfileKind::Gaudi, "gaudi-2")
+                accelerator(&found, &all, count, ProfileKind::Gaudi, "gaudi-2")
             }
         }
     }
@@ -75,7 +78,12 @@ fn cpu(devices: &[DeviceInfo], measurement: Option<&Measurement>) -> Result<Choi
     })
 }
 
-fn of_kind(devices: &[DeviceInfo], kind: DeviceKind, first: u64, count: u64) -> Vec<&DeviceInfo> {
+pub(super) fn of_kind(
+    devices: &[DeviceInfo],
+    kind: DeviceKind,
+    first: u64,
+    count: u64,
+) -> Vec<&DeviceInfo> {
     (0_u64..)
         .zip(devices.iter().filter(|info| info.kind == kind))
         .filter(|(index, _)| (first..first.saturating_add(count)).contains(index))
@@ -85,39 +93,53 @@ fn of_kind(devices: &[DeviceInfo], kind: DeviceKind, first: u64, count: u64) -> 
 
 fn accelerator(
     found: &[&DeviceInfo],
+    all: &[&DeviceInfo],
     count: u64,
     kind: ProfileKind,
     default: &str,
 ) -> Result<Choice, HwError> {
     let present = found.len() as u64 == count;
-    let Some(info) = found.first() else {
-        let profile = Profile::named(default)?;
-        let reason = format!(
-            "this machine has none; profile {default} stands for it, `--profile` names another"
-        );
-        return Ok(Choice {
-            profile,
-            count,
-            present: false,
-            reason,
-        });
+    let choice = |profile, reason| Choice {
+        profile,
+        count,
+        present,
+        reason,
     };
+    if let Some(info) = found.first() {
+        return match describing(info, kind)? {
+            Some(profile) if present => {
+                Ok(choice(profile, format!("{} is in this machine", info.name)))
+            }
+            Some(profile) => {
+                let reason = format!("this machine has {} of them, {}", found.len(), info.name);
+                Ok(choice(profile, reason))
+            }
+            None => Err(HwError::UnknownProfile {
+                id: info.name.clone(),
+                known: Profile::names().join(", "),
+            }),
+        };
+    }
+    if let Some(info) = all.first()
+        && let Some(profile) = describing(info, kind)?
+    {
+        let reason = format!("absent here, taken to be like the {} that is", info.name);
+        return Ok(choice(profile, reason));
+    }
+    let reason = format!("absent here; profile {default} stands for it, `--profile` names another");
+    Ok(choice(Profile::named(default)?, reason))
+}
+
+/// The profile of a device, by its PCI id.
+fn describing(info: &DeviceInfo, kind: ProfileKind) -> Result<Option<Profile>, HwError> {
     for name in Profile::names() {
         let profile = Profile::named(name)?;
         let same = info.device_id.is_some_and(|id| profile.pci.contains(&id));
         if profile.kind == kind && same {
-            return Ok(Choice {
-                profile,
-                count,
-                present,
-                reason: format!("{} is in this machine", info.name),
-            });
+            return Ok(Some(profile));
         }
     }
-    Err(HwError::UnknownProfile {
-        id: info.name.clone(),
-        known: Profile::names().join(", "),
-    })
+    Ok(None)
 }
 
 #[cfg(test)]
@@ -172,6 +194,12 @@ mod tests {
         assert_eq!((one.profile.id.as_str(), one.present), ("gaudi-3", true));
         let pair = choose("gaudi:0-1").unwrap();
         assert_eq!((pair.profile.id.as_str(), pair.present), ("gaudi-3", false));
+        // Absent cards beside one that is present are of its kind.
+        let other = choose("gaudi:4-7").unwrap();
+        assert_eq!(
+            (other.profile.id.as_str(), other.count, other.present),
+            ("gaudi-3", 4, false)
+        );
     }
 
     #[test]
@@ -179,5 +207,15 @@ mod tests {
         let devices = [device(DeviceKind::IntelGpu, 0x1234)];
         let error = Profile::choose(&"intel-gpu".parse().unwrap(), &devices, None).unwrap_err();
         assert!(error.to_string().contains("device 1234"), "{error}");
+        let absent = Profile::choose(&"intel-gpu:1".parse().unwrap(), &devices, None).unwrap();
+        assert_eq!(
+            (absent.profile.id.as_str(), absent.present),
+            ("arc-140v", false)
+        );
+        let named = Profile::named("arc-b580").unwrap();
+        let planned = named
+            .for_devices(&"intel-gpu".parse().unwrap(), &devices)
+            .unwrap();
+        assert!(!planned.present, "it is another device");
     }
 }

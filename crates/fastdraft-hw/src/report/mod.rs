@@ -1,12 +1,13 @@
 //! A plan and a forecast on one screen, or as one JSON object.
 
+mod assumptions;
 mod text;
 
 use serde::Serialize;
 
 use crate::error::HwError;
 use crate::plan::{Plan, ValidPlan, plan};
-use crate::predict::{Acceptance, Forecast, Latency, RooflineLatency, forecast};
+use crate::predict::{Forecast, Latency, RooflineLatency, SizeLaw, forecast};
 use crate::profile::{Choice, Profile};
 use crate::shape::DecoderShape;
 
@@ -17,10 +18,14 @@ pub struct Question {
     pub train_on: Choice,
     /// Where draft and target run afterwards.
     pub run_on: Choice,
-    /// Acceptance rate that the draft is taken to reach.
+    /// Acceptance rate that a draft of the sizes of `reference` is taken to reach.
     pub acceptance_rate: f64,
     /// γ that `acceptance_rate` is for.
     pub gamma: u32,
+    /// Sizes that `acceptance_rate` is for.
+    pub reference: DecoderShape,
+    /// What twice the parameters in the blocks add to the chance that a token is accepted.
+    pub per_doubling: f64,
     /// Largest γ that is looked at.
     pub max_gamma: u32,
     /// Bytes of a weight of draft and target when they run.
@@ -37,7 +42,9 @@ pub struct RankedShape {
     pub shape: DecoderShape,
     /// Seconds of a pass over one token, over those of the target.
     pub cost: f64,
-    /// What it gains at the acceptance of the question.
+    /// Acceptance rate that it is taken to reach at the question's γ.
+    pub acceptance_rate: f64,
+    /// What it gains at that acceptance.
     pub forecast: Forecast,
 }
 
@@ -56,7 +63,7 @@ pub struct Report {
     pub draft: DecoderShape,
     /// Device that draft and target run on.
     pub run_on: String,
-    /// Acceptance rate that is assumed.
+    /// Acceptance rate that the draft is taken to reach.
     pub acceptance_rate: f64,
     /// γ it is for.
     pub acceptance_gamma: u32,
@@ -78,7 +85,7 @@ pub struct Report {
     pub within_budget: Option<bool>,
     /// MFU at which training alone would take all of them.
     pub utilization_for_budget: Option<f64>,
-    /// Other shapes of as many parameters, best first.
+    /// Other shapes, the one with the highest speed-up first.
     pub shapes: Vec<RankedShape>,
 }
 
@@ -111,7 +118,8 @@ impl Report {
             reason: "its sizes are needed for a forecast".to_owned(),
         })?;
         let choice = &question.train_on;
-        let plan = plan(input, &choice.profile, choice.count)?;
+        let mut plan = plan(input, &choice.profile, choice.count)?;
+        plan.assumptions.extend(assumptions::of(question));
         let own = rank(&[input.draft], &target, question)?
             .pop()
             .ok_or_else(|| HwError::InvalidPlan {
@@ -125,7 +133,7 @@ impl Report {
             reason: choice.reason.clone(),
             draft: input.draft,
             run_on: question.run_on.profile.name.clone(),
-            acceptance_rate: question.acceptance_rate,
+            acceptance_rate: own.acceptance_rate,
             acceptance_gamma: question.gamma,
             cost: own.cost,
             speedup: forecast.speedup,
@@ -142,11 +150,13 @@ impl Report {
     }
 }
 
-/// Forecasts each shape at the same acceptance, highest speed-up first.
+/// Forecasts each shape at the acceptance that its size is taken to bring, highest speed-up first.
+///
+/// Cost and acceptance both grow with a draft, so the best is neither the smallest nor the largest.
 ///
 /// # Errors
 ///
-/// [`HwError::InvalidPlan`] for a shape that no decoder has, or as
+/// [`HwError::InvalidPlan`] for a shape that no decoder has, or as [`SizeLaw::new`] and
 /// [`forecast`](crate::predict::forecast()).
 pub fn rank(
     shapes: &[DecoderShape],
@@ -154,7 +164,12 @@ pub fn rank(
     question: &Question,
 ) -> Result<Vec<RankedShape>, HwError> {
     let profile: &Profile = &question.run_on.profile;
-    let acceptance = Acceptance::from_rate(question.acceptance_rate, question.gamma)?;
+    let law = SizeLaw::new(
+        question.acceptance_rate,
+        question.gamma,
+        &question.reference,
+        question.per_doubling,
+    )?;
     let latency =
         |shape: &DecoderShape| RooflineLatency::new(shape, profile, question.weight_bytes);
     let target = latency(target);
@@ -165,10 +180,16 @@ pub fn rank(
         ranked.push(RankedShape {
             shape: *shape,
             cost: draft.seconds(1) / target.seconds(1),
-            forecast: forecast(&acceptance, &draft, &target, question.max_gamma)?,
+            acceptance_rate: law.rate(shape, question.gamma),
+            forecast: forecast(&law.acceptance(shape), &draft, &target, question.max_gamma)?,
         });
     }
-    ranked.sort_by(|a, b| b.forecast.speedup.total_cmp(&a.forecast.speedup));
+    // Where none pays, the nearest to paying is first.
+    let most = |ranked: &RankedShape| {
+        let rows = ranked.forecast.by_gamma.iter();
+        rows.map(|row| row.speedup).fold(0.0, f64::max)
+    };
+    ranked.sort_by(|a, b| most(b).total_cmp(&most(a)));
     Ok(ranked)
 }
 

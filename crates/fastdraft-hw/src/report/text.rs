@@ -99,7 +99,7 @@ impl Report {
     fn gain(&self, f: &mut Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "\nDecoding on {}, if the draft reaches AR {:.2} at γ = {}; a draft token costs {:.3} \
+            "\nDecoding on {}, if the draft reaches AR {:.3} at γ = {}; a draft token costs {:.3} \
              of a target pass",
             self.run_on, self.acceptance_rate, self.acceptance_gamma, self.cost
         )?;
@@ -159,7 +159,7 @@ impl Report {
         };
         writeln!(
             f,
-            "\nShapes of as many parameters, at the same AR (which depth and width change in truth):"
+            "\nOther shapes, at the AR that the parameters of their blocks are taken to bring:"
         )?;
         for ranked in self.shapes.iter().take(4) {
             let mark = if std::ptr::eq(ranked, best) {
@@ -169,10 +169,12 @@ impl Report {
             };
             writeln!(
                 f,
-                "  {:>2} blocks × {:<5} cost {:.3}, γ = {}, {:.2}×{mark}",
+                "  {:>2} blocks × {:<5} {:>6.1}M in a pass, cost {:.3}, AR {:.3}, γ = {}, {:.2}×{mark}",
                 ranked.shape.layers,
                 ranked.shape.hidden_size,
+                ranked.shape.pass_parameters() as f64 / 1e6,
                 ranked.cost,
+                ranked.acceptance_rate,
                 ranked.forecast.best_gamma,
                 ranked.forecast.speedup
             )?;

@@ -223,7 +223,7 @@ fn draft(spec: &DraftSpec, target: &DecoderShape) -> DecoderShape {
 }
 
 fn stage_input(stage: &StageSpec, length: u64) -> StageInput {
-    let batch = stage.batch as u64;
+    let batch = stage.batch.saturating_mul(stage.accumulation) as u64;
     let (budget, tokens) = match stage.budget {
         BudgetSpec::Steps(steps) => {
             let steps = steps as u64;

@@ -109,3 +109,21 @@ fn a_learning_rate_that_diverges_names_the_step() {
         .unwrap_err();
     assert!(matches!(error, TrainError::Diverged { .. }), "{error}");
 }
+
+#[test]
+fn a_precision_that_the_engine_lacks_is_refused() {
+    let draft = init::random(DecoderConfig::llama(64, 32, 1), None, 1).unwrap();
+    let mut trainer = Trainer::new(&draft, &Device::flex(), Freeze::NONE).unwrap();
+    let mut packer = Packer::new(16, 0);
+    packer.push_document(&[1; 40]);
+    let packed = packer.finish().unwrap();
+    let config = StageConfig {
+        precision: fastdraft_train::stage::Precision::Bfloat16,
+        ..StageConfig::default()
+    };
+    let error = trainer
+        .run(&config, &[(&packed, 1)], &mut Progress::hidden())
+        .unwrap_err();
+    assert!(matches!(error, TrainError::Engine { .. }), "{error}");
+    assert!(error.to_string().contains("torch engine"), "{error}");
+}

@@ -6,7 +6,7 @@ use fastdraft_train::{
     TrainError,
     loss::Loss,
     recipe::{BudgetSpec, Recipe},
-    stage::Budget,
+    stage::{Budget, Precision},
 };
 
 fn shipped(name: &str) -> PathBuf {
@@ -59,6 +59,8 @@ fn every_problem_is_reported_at_once_with_its_path() {
     recipe.stages[0].budget = BudgetSpec::Steps(0);
     recipe.stages[0].learning_rate = f64::NAN;
     recipe.stages[1].name = "PT".into();
+    recipe.stages[0].accumulation = 0;
+    recipe.stages[1].accumulation = usize::MAX;
     recipe.stages[1].sources[1].weight = 0;
     recipe.stages[1].loss = Loss::TotalVariation;
     let problems = recipe.validate().unwrap_err();
@@ -69,8 +71,10 @@ fn every_problem_is_reported_at_once_with_its_path() {
             "sequence_length",
             "draft.layers",
             "stage[0].budget",
+            "stage[0].accumulation",
             "stage[0].learning_rate",
             "stage[1].name",
+            "stage[1].accumulation",
             "stage[1].sources[0]",
             "stage[1].sources[1].weight",
             "stage[1].sources[1]",
@@ -83,4 +87,30 @@ fn an_unknown_key_names_its_line() {
     let error = Recipe::parse("target = \"x\"\nsequence_lenght = 3\n").unwrap_err();
     assert!(matches!(error, TrainError::RecipeSyntax { .. }));
     assert!(error.to_string().contains("sequence_lenght"), "{error}");
+}
+
+#[test]
+fn accumulation_checkpointing_and_precision_are_keys_of_a_stage() {
+    let mut recipe = Recipe::load(&shipped("smollm2-cpu.toml")).unwrap();
+    let plain = recipe.to_toml().unwrap();
+    for key in ["accumulation", "gradient_checkpointing", "precision"] {
+        assert!(!plain.contains(key), "{key} would refuse older checkpoints");
+    }
+    recipe.stages[0].accumulation = 4;
+    recipe.stages[0].gradient_checkpointing = true;
+    recipe.stages[0].precision = Precision::Bfloat16;
+    let text = recipe.to_toml().unwrap();
+    assert!(
+        text.contains("accumulation = 4\ngradient_checkpointing = true\nprecision = \"bf16\""),
+        "{text}"
+    );
+    let rows = recipe.stages[0].batch * 4;
+    let configs = Recipe::parse(&text)
+        .unwrap()
+        .validate()
+        .unwrap()
+        .stage_configs();
+    assert_eq!((configs[0].rows(), configs[1].accumulation), (rows, 1));
+    assert_eq!(configs[0].precision, Precision::Bfloat16);
+    assert!(configs[0].gradient_checkpointing && !configs[1].gradient_checkpointing);
 }

@@ -41,6 +41,16 @@ fn run(
     folder: &CheckpointFolder,
     stop: usize,
 ) -> (Checkpoint, Vec<f32>) {
+    run_as(&config(), draft, state, folder, stop)
+}
+
+fn run_as(
+    config: &StageConfig,
+    draft: &Checkpoint,
+    state: StageState,
+    folder: &CheckpointFolder,
+    stop: usize,
+) -> (Checkpoint, Vec<f32>) {
     let mut trainer = Trainer::new(draft, &Device::flex(), Freeze::NONE).unwrap();
     let mut observe = |step: &Step<'_>| {
         if step.state.step.is_multiple_of(3) {
@@ -53,7 +63,7 @@ fn run(
         })
     };
     let state = trainer
-        .run_from(&config(), &[(&corpus(), 1)], state, &mut observe)
+        .run_from(config, &[(&corpus(), 1)], state, &mut observe)
         .unwrap();
     (trainer.checkpoint().unwrap(), state.losses)
 }
@@ -87,6 +97,31 @@ fn going_on_gives_the_same_losses_and_weights_to_the_bit() {
     let (again, losses_again) = run(&resumed.draft, resumed.state, &cut, 99);
     assert_eq!(losses_again, losses);
     assert_eq!(again, expected);
+}
+
+#[test]
+fn accumulated_steps_go_on_to_the_bit_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = CheckpointFolder::new(dir.path(), "accumulation = 3", 2);
+    let config = StageConfig {
+        accumulation: 3,
+        gradient_checkpointing: true,
+        ..config()
+    };
+    let begin = StageState::default;
+    let (expected, losses) = run_as(&config, &draft(), begin(), &folder, 99);
+    fs::remove_dir_all(dir.path().join("step-0000000012")).unwrap();
+    let resumed = folder.resume(AdamWConfig::default()).unwrap().unwrap();
+    assert_eq!((resumed.state.step, resumed.state.tokens), (9, 9 * 12 * 16));
+    let (again, losses_again) = run_as(&config, &resumed.draft, resumed.state, &folder, 99);
+    assert_eq!(losses_again, losses);
+    assert_eq!(again, expected);
+    // Nothing is computed otherwise when all is kept.
+    let kept = StageConfig {
+        gradient_checkpointing: false,
+        ..config
+    };
+    assert_eq!(run_as(&kept, &draft(), begin(), &folder, 99).1, losses);
 }
 
 #[test]

@@ -1,5 +1,6 @@
-//! Tokens a second of pre-training a random Llama, 4 blocks × 256, head and embedding one matrix:
-//! `pretrain_speed VOCABULARY [BATCH] [LENGTH] [STEPS] [WARM]`. Prints one JSON object.
+//! Tokens a second of pre-training a random Llama of width 256, head and embedding one matrix:
+//! `pretrain_speed VOCABULARY [BATCH] [LENGTH] [STEPS] [WARM] [ACCUMULATION] [CHECKPOINTING]
+//! [BLOCKS]`, `CHECKPOINTING` 0 or 1. Prints one JSON object.
 
 use burn::tensor::Device;
 use fastdraft_data::Packer;
@@ -18,11 +19,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let (vocabulary, batch, length) = (number(8192)?, number(8)?, number(256)?);
     let (steps, warm) = (number(6)?, number(2)?);
-    let mut draft = init::random(DecoderConfig::llama(vocabulary, 256, 4), None, 1)?;
+    let (accumulation, checkpointing, blocks) = (number(1)?, number(0)?, number(4)?);
+    let mut draft = init::random(DecoderConfig::llama(vocabulary, 256, blocks), None, 1)?;
     draft.config.tied = true;
     draft.weights.remove("lm_head.weight");
     let parameters: usize = draft.weights.iter().map(|(_, t)| t.data.len()).sum();
     let mut trainer = Trainer::new(&draft, &Device::flex(), Freeze::NONE)?;
+    drop(draft);
     let mut packer = Packer::new(length, 0);
     let document: Vec<u32> = (0..1u32 << 17)
         .map(|i| i.wrapping_mul(i).wrapping_mul(2_654_435_761) % vocabulary as u32)
@@ -34,6 +37,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         budget: Budget::Steps(steps),
         schedule: Schedule::cosine(1e-4),
         batch,
+        accumulation,
+        gradient_checkpointing: checkpointing > 0,
         ..StageConfig::default()
     };
     if warm > 0 {
@@ -46,7 +51,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             "parameters": parameters,
             "tokens_per_second": report.tokens as f64 / report.seconds,
             "loss": report.last_loss,
+            "peak_mb": peak(),
         })
     );
     Ok(())
+}
+
+/// The largest resident size of this process so far, where the system says it.
+fn peak() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    let kibibytes: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some((kibibytes * 1.024e-3).round())
 }

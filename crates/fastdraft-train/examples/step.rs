@@ -1,7 +1,9 @@
-//! Tokens a second of the training loop at quickstart's shape: `step [STEPS] [ROWS] [LENGTH]`.
+//! Tokens a second of the training loop at the shipped draft's shape, 4 blocks of SmolLM2-135M with
+//! its vocabulary frozen: `step [STEPS] [ROWS] [LENGTH] [CHECKPOINTING] [MASKED]`, with
+//! `CHECKPOINTING` 0 or 1 and of every 8 positions `MASKED` not trained.
 
 use burn::tensor::Device;
-use fastdraft_data::Packer;
+use fastdraft_data::{MaskedTokens, Packer};
 use fastdraft_model::{DecoderConfig, DraftVocabulary, draft::init};
 use fastdraft_train::{
     optim::schedule::Schedule,
@@ -18,20 +20,25 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         Some(text) => text.parse(),
         None => Ok(default),
     };
-    let (steps, batch, sequence) = (number(20)?, number(2)?, number(128)?);
+    let (steps, batch, sequence) = (number(20)?, number(2)?, number(384)?);
+    let (checkpointing, masked) = (number(0)?, number(0)?);
     let kept = DraftVocabulary::new((0..HEAD).collect(), VOCABULARY as usize)?;
     let draft = init::random(shape(), Some(kept), 1)?;
-    let mut trainer = Trainer::new(&draft, &Device::flex(), Freeze::EMBEDDING)?;
+    let mut trainer = Trainer::new(&draft, &Device::flex(), Freeze::VOCABULARY)?;
+    drop(draft);
     let mut packer = Packer::new(sequence, 0);
     let document: Vec<u32> = (0..1u32 << 16).map(|i| i.wrapping_mul(i) % HEAD).collect();
-    packer.push_document(&document);
+    for part in document.chunks_exact(sequence / 8 * 8) {
+        let (prompt, answer) = part.split_at((part.len() / 8 * masked.min(7)).max(1));
+        packer.push_masked(&MaskedTokens::from_answer(prompt, answer)?);
+    }
     let packed = packer.finish()?;
     let stage = StageConfig {
         name: "step".into(),
         budget: Budget::Steps(steps),
         schedule: Schedule::cosine(1e-4),
         batch,
-        clip: 1.0,
+        gradient_checkpointing: checkpointing > 0,
         seed: 1,
         ..StageConfig::default()
     };
@@ -46,13 +53,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Three blocks of SmolLM2-135M.
+/// Four blocks of SmolLM2-135M.
 fn shape() -> DecoderConfig {
     DecoderConfig {
         intermediate_size: 1536,
         heads: 9,
         kv_heads: 3,
         head_dim: 64,
-        ..DecoderConfig::llama(VOCABULARY as usize, 576, 3)
+        ..DecoderConfig::llama(VOCABULARY as usize, 576, 4)
     }
 }

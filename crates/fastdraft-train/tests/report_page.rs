@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::Command};
 
 use fastdraft_train::{
     evaluate::TaskReport,
-    report::{GammaCurve, HtmlReport, LossPoint, StageSection, write_html},
+    report::{GammaCurve, HtmlReport, LossPoint, ShapeRow, StageSection, write_html},
     stage::StageReport,
 };
 
@@ -56,6 +56,16 @@ fn stage(name: &str, losses: usize, tasks: Vec<TaskReport>) -> StageSection {
     }
 }
 
+fn shape(layers: usize, latency: f64, acceptance_rate: Option<f64>) -> ShapeRow {
+    ShapeRow {
+        layers,
+        hidden_size: 1024 / layers,
+        pass_parameters: 8_000_000,
+        latency,
+        acceptance_rate,
+    }
+}
+
 fn full() -> HtmlReport {
     HtmlReport {
         target: "target".into(),
@@ -69,6 +79,12 @@ fn full() -> HtmlReport {
             name: "code".into(),
             points: vec![(1, 1.05), (3, 1.1), (5, 0.9)],
         }],
+        // Not in the order of their depths.
+        shapes: vec![
+            shape(4, 1.1e-3, Some(0.31)),
+            shape(1, 0.6e-3, None),
+            shape(2, 0.7e-3, Some(0.34)),
+        ],
         ..HtmlReport::default()
     }
 }
@@ -116,7 +132,30 @@ fn nothing_comes_from_elsewhere() {
 fn the_lead_counts_the_faster_tasks() {
     let page = full().page();
     assert!(page.contains("on 1 of 2 tasks: from 0.95× on stories to 1.10× on code."));
-    assert_eq!(page.matches("<svg").count(), 6);
+    assert_eq!(page.matches("<svg").count(), 8);
+}
+
+#[test]
+fn shapes_are_drawn_by_depth_whatever_their_order() {
+    let places = |page: &str| -> Vec<f64> {
+        let (_, figure) = page.split_once("time of a pass by depth").unwrap();
+        let (figure, _) = figure.split_once("</figure>").unwrap();
+        let dots = figure.split("<circle").skip(1);
+        dots.map(|dot| {
+            let (_, x) = dot.split_once("cx=\"").unwrap();
+            x.split('"').next().unwrap().parse().unwrap()
+        })
+        .collect()
+    };
+    let page = full().page();
+    let found = places(&page);
+    assert!(found.len() == 3 && found.is_sorted(), "{found:?}");
+    let mut report = full();
+    report
+        .shapes
+        .iter_mut()
+        .for_each(|row| row.acceptance_rate = None);
+    assert!(!report.page().contains("acceptance rate by depth"));
 }
 
 #[test]
@@ -126,6 +165,7 @@ fn what_is_missing_or_no_number_leaves_a_whole_page() {
     let mut report = full();
     report.temperature = Some(f64::NAN);
     for bad in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, f64::MAX] {
+        (report.shapes[0].latency, report.shapes[0].acceptance_rate) = (bad, Some(bad));
         for stage in &mut report.stages {
             stage.training.seconds = bad;
             stage.training.first_loss = bad as f32;
@@ -141,7 +181,7 @@ fn what_is_missing_or_no_number_leaves_a_whole_page() {
             };
         }
         let page = report.page();
-        assert_eq!(page.matches("<svg").count(), 6, "{bad}");
+        assert_eq!(page.matches("<svg").count(), 8, "{bad}");
         assert!(
             !page.contains("NaN") && !page.contains("inf<"),
             "{bad}: {page}"
@@ -149,6 +189,7 @@ fn what_is_missing_or_no_number_leaves_a_whole_page() {
     }
     report.stages = vec![stage("PT", 1, Vec::new()), stage("FT", 0, Vec::new())];
     report.speedup_by_gamma.clear();
+    report.shapes.clear();
     let page = report.page();
     assert_eq!(page.matches("<svg").count(), 1);
     assert!(page.contains("<circle"));
@@ -214,8 +255,9 @@ fn a_browser_draws_every_plot() {
         .map(|plot| plot["marks"].as_array().unwrap().len())
         .collect();
     // Bars of two tasks and stages, a line with three dots, bars again, three positions of two
-    // stages, two losses, two tasks with a line and two dots.
-    assert_eq!(marks, [4, 4, 4, 6, 2, 6], "{plots:?}");
+    // stages, three depths with their time and two with their acceptance, two losses, two tasks
+    // with a line and two dots.
+    assert_eq!(marks, [4, 4, 4, 6, 4, 3, 2, 6], "{plots:?}");
     for plot in &plots {
         let number = |v: &serde_json::Value, i: usize| v[i].as_f64().unwrap();
         let frame = &plot["frame"];

@@ -96,7 +96,7 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn std::error::Error>> {
             "{:<6} {:?}, {} × {} tokens a step, {:?}, learning rate {}",
             config.name,
             config.budget,
-            config.batch,
+            config.rows(),
             recipe.sequence_length,
             config.loss,
             config.schedule.peak

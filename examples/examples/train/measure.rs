@@ -10,7 +10,7 @@ use fastdraft_train::{
     evaluate::{EvaluateConfig, PlainSpeed, TaskReport, evaluate, plain_speed},
     progress::Progress,
     recipe::{EvaluationSpec, ValidRecipe},
-    report::{self, HtmlReport},
+    report::{self, HtmlReport, RunReport, ShapeRow},
     stage::{StageConfig, Step},
     target::save_draft,
 };
@@ -96,8 +96,12 @@ impl<'a> Measure<'a> {
         println!("after {}", config.name);
         print!("{}", report::table(&tasks));
         report::write_json(&self.stage_file(&config.name), &tasks)?;
-        report::write_json(&self.out.join("report.json"), &tasks)?;
-        self.keep_best(&config.name, 0, trained, &tasks)
+        let report = RunReport {
+            shapes: self.shapes(),
+            tasks,
+        };
+        report::write_json(&self.out.join("report.json"), &report)?;
+        self.keep_best(&config.name, 0, trained, &report.tasks)
     }
 
     fn tasks(
@@ -143,6 +147,12 @@ impl<'a> Measure<'a> {
         Ok(())
     }
 
+    /// Measured shapes that `report.json` has.
+    fn shapes(&self) -> Vec<ShapeRow> {
+        let report: Option<RunReport> = read(&self.out.join("report.json"));
+        report.unwrap_or_default().shapes
+    }
+
     fn stage_file(&self, stage: &str) -> PathBuf {
         self.out.join(format!("report-{stage}.json"))
     }
@@ -175,6 +185,7 @@ impl<'a> Measure<'a> {
             temperature: evaluation.map(|spec| spec.temperature),
             stages,
             facts,
+            shapes: self.shapes(),
             ..HtmlReport::default()
         })
     }

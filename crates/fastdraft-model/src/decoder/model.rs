@@ -51,6 +51,21 @@ impl Decoder {
         self.norm.forward(x)
     }
 
+    /// One block alone: the residual stream before it to that after it.
+    ///
+    /// # Shapes
+    /// - `x`: `[batch, seq, hidden]`
+    /// - output: `[batch, seq, hidden]`
+    ///
+    /// # Panics
+    /// When there is no block `index`.
+    #[must_use]
+    pub fn block(&self, index: usize, x: Tensor<3>) -> Tensor<3> {
+        let [_, seq, _] = x.dims();
+        let positions = Positions::new(&self.config, seq, &x.device());
+        self.layers[index].forward(x, &positions)
+    }
+
     /// Logits of hidden states.
     ///
     /// # Shapes

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     error::TrainError,
     optim::{AdamW, AdamWConfig},
+    spans,
     stage::{StageState, Step},
 };
 
@@ -69,6 +70,7 @@ impl CheckpointFolder {
     /// # Errors
     /// [`TrainError::Io`] when the folder cannot be written.
     pub fn save(&self, stage: &str, step: &Step<'_>) -> Result<PathBuf, TrainError> {
+        let _span = spans::checkpoint(stage, step.state.step);
         let io = |source| self.io(source);
         fs::create_dir_all(&self.folder).map_err(io)?;
         let staging = (tempfile::Builder::new().prefix(".checkpoint"))

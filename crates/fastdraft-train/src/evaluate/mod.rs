@@ -138,6 +138,7 @@ pub fn evaluate<S: DraftSource>(
     progress: &mut Progress,
 ) -> Result<Vec<TaskReport>, TrainError> {
     not_empty(prompts)?;
+    let _span = crate::spans::evaluation(prompts.len());
     let mut tasks: BTreeMap<String, Measured> = BTreeMap::new();
     for (index, prompt) in prompts.iter().enumerate() {
         let ids = target.encode(&prompt.prompt, config.is_raw(&prompt.task))?;

@@ -106,6 +106,42 @@ impl Batch {
         (!batch.goals.is_empty() && seq > 0).then_some(batch)
     }
 
+    /// Parts of `rows` rows, in order, without those that train nothing. The weights of positions
+    /// stay those of the whole: losses and gradients of the parts add up to its own.
+    pub(crate) fn split(self, rows: usize) -> Vec<Self> {
+        if rows == 0 || rows >= self.rows {
+            return vec![self];
+        }
+        let Self {
+            inputs,
+            positions,
+            goals,
+            seq,
+            ..
+        } = self;
+        let (mut goals, mut begun) = (goals.into_iter(), 0);
+        let mut parts = Vec::new();
+        for (number, inputs) in inputs.chunks(rows * seq).enumerate() {
+            let first = (number * rows * seq) as i64;
+            let end = first + inputs.len() as i64;
+            let ended = positions.partition_point(|position| *position < end);
+            let positions: Vec<i64> = (positions[begun..ended].iter())
+                .map(|position| position - first)
+                .collect();
+            begun = ended;
+            if !positions.is_empty() {
+                parts.push(Self {
+                    inputs: inputs.to_vec(),
+                    rows: inputs.len() / seq,
+                    seq,
+                    goals: goals.by_ref().take(positions.len()).collect(),
+                    positions,
+                });
+            }
+        }
+        parts
+    }
+
     /// The token that was written at each trained position, as a row of the head; `None` where
     /// the head lacks it or the loss has no cross-entropy.
     pub fn labels(&self) -> impl Iterator<Item = Option<u32>> + '_ {

@@ -1,105 +1,160 @@
-//! Head and loss together, forward and backward, on the host.
+//! Decoder, head and loss together, forward and backward, on the host.
+
+use std::slice::from_ref;
 
 use burn::{
     module::Param,
     optim::GradientsParams,
-    tensor::{Tensor, s},
+    tensor::{Device, Tensor},
 };
 use fastdraft_model::decoder::Decoder;
 use rayon::prelude::*;
 
-use super::{Batch, plain::hidden, row::gradient_in_place};
-use crate::{error::TrainError, optim::host};
+use super::{Batch, row::gradient_in_place};
+use crate::{
+    error::TrainError,
+    host::{
+        Pass, Sums, Tokens,
+        matrix::{Put, View, multiply},
+        values,
+    },
+};
 
 /// Logits that are in memory at a time.
 const LOGITS: usize = 1 << 23;
 
-/// Loss and gradients of a batch, with the gradient of the logits in closed form, in place of the
-/// logits and a piece at a time: `[trained, head_size]` is never in memory as a whole, and no
-/// step of it is recorded for a backward pass.
+/// Loss and gradients of a batch, all in closed form. The gradient of the logits takes their
+/// place a piece at a time: `[trained, head_size]` is never in memory as a whole.
 ///
 /// # Errors
 /// [`TrainError::Tensor`] when the device does not hand tensors over as float32.
 pub fn fused(decoder: &Decoder, batch: &Batch) -> Result<(f32, GradientsParams), TrainError> {
-    fused_in(decoder, batch, LOGITS)
+    fused_in(decoder, from_ref(batch), false, LOGITS)
+}
+
+/// As [`fused`], with the gradients of several batches added up; `checkpointing` keeps only the
+/// inputs of blocks until the backward pass.
+///
+/// # Errors
+/// As [`fused`].
+pub(crate) fn fused_all(
+    decoder: &Decoder,
+    batches: &[Batch],
+    checkpointing: bool,
+) -> Result<(f32, GradientsParams), TrainError> {
+    fused_in(decoder, batches, checkpointing, LOGITS)
 }
 
 fn fused_in(
     decoder: &Decoder,
-    batch: &Batch,
+    batches: &[Batch],
+    checkpointing: bool,
     logits: usize,
 ) -> Result<(f32, GradientsParams), TrainError> {
-    let hidden = hidden(decoder, batch);
-    let (param, weight) = match &decoder.lm_head {
-        Some(head) => (&head.weight, head.weight.val().without_autodiff()),
-        None => {
-            let weight = &decoder.embed_tokens.weight;
-            (weight, weight.val().without_autodiff().transpose())
-        }
-    };
-    let [width, size] = weight.dims();
-    let inner = hidden.clone().without_autodiff();
-    let piece = (logits / size).clamp(1, batch.trained());
+    let head = Head::read(decoder)?;
+    let mut sums = Sums::default();
     let mut total = 0.0;
-    let mut below = Vec::new();
-    let mut head: Option<Tensor<2>> = None;
-    for (at, goals) in batch.goals.chunks(piece).enumerate() {
-        let rows = at * piece..at * piece + goals.len();
-        let x = inner.clone().slice(s![rows, 0..width]);
-        let mut values = host::data(x.clone().matmul(weight.clone()))?;
-        let losses: Vec<f64> = (host::slice(&mut values)?.par_chunks_exact_mut(size))
-            .zip(goals)
-            .map(|(row, goal)| gradient_in_place(goal, row))
-            .collect();
-        total += losses.iter().sum::<f64>();
-        let gradient = Tensor::<2>::from_data(values, &x.device());
-        below.push(gradient.clone().matmul(weight.clone().transpose()));
-        if param.is_require_grad() {
-            let part = x.transpose().matmul(gradient);
-            head = Some(match head {
-                Some(sum) => sum + part,
-                None => part,
-            });
-        }
+    for batch in batches {
+        let tokens = Tokens {
+            ids: &batch.inputs,
+            rows: batch.rows,
+            seq: batch.seq,
+            wanted: &batch.positions,
+        };
+        let (pass, hidden) = Pass::forward(decoder, tokens, checkpointing)?;
+        let (loss, below) = head.loss(&hidden, batch, logits, &mut sums);
+        total += loss;
+        drop(hidden);
+        pass.backward(&below, &mut sums)?;
     }
-    let below = match below.len() {
-        1 => below.swap_remove(0),
-        _ => Tensor::cat(below, 0),
-    };
-    // The sum's gradient with respect to `hidden` is `below`, so one backward pass goes on from it.
-    let through = (hidden * below.autodiff()).sum();
-    let mut gradients = GradientsParams::from_grads(through.backward(), decoder);
-    if let Some(head) = head {
-        add_head(decoder, param, head, &mut gradients);
-    }
-    Ok((total as f32, gradients))
+    let device: Device = decoder.norm.gamma.val().without_autodiff().device();
+    Ok((total as f32, sums.into_gradients(&device)))
 }
 
-/// Registers the head's gradient; a tied embedding has another from its lookup.
-fn add_head(
-    decoder: &Decoder,
-    param: &Param<Tensor<2>>,
-    head: Tensor<2>,
-    gradients: &mut GradientsParams,
-) {
-    if decoder.lm_head.is_some() {
-        gradients.register(param.id, head);
-        return;
+/// The head with its weights in host memory.
+struct Head<'a> {
+    param: &'a Param<Tensor<2>>,
+    weight: Vec<f32>,
+    /// Rows are tokens, as in an embedding.
+    tied: bool,
+    width: usize,
+    size: usize,
+}
+
+impl<'a> Head<'a> {
+    fn read(decoder: &'a Decoder) -> Result<Self, TrainError> {
+        let tied = decoder.lm_head.is_none();
+        let own = decoder.lm_head.as_ref().map(|head| &head.weight);
+        let param = own.unwrap_or(&decoder.embed_tokens.weight);
+        let [rows, columns] = param.val().dims();
+        let (width, size) = if tied {
+            (columns, rows)
+        } else {
+            (rows, columns)
+        };
+        Ok(Self {
+            param,
+            weight: values(param)?,
+            tied,
+            width,
+            size,
+        })
     }
-    let head = head.transpose();
-    let both = match gradients.remove::<2>(param.id) {
-        Some(lookup) => lookup + head,
-        None => head,
-    };
-    gradients.register(param.id, both);
+
+    /// `[width, size]`
+    fn matrix(&self) -> View<'_> {
+        if self.tied {
+            View::new(&self.weight, self.size, self.width).t()
+        } else {
+            View::new(&self.weight, self.width, self.size)
+        }
+    }
+
+    /// The loss, and the gradient of the stream below the head, `[trained, width]`; the head's
+    /// own is added to the sums.
+    fn loss(
+        &self,
+        hidden: &[f32],
+        batch: &Batch,
+        logits: usize,
+        sums: &mut Sums,
+    ) -> (f64, Vec<f32>) {
+        let (width, size) = (self.width, self.size);
+        let piece = (logits / size).clamp(1, batch.trained());
+        let mut buffer = vec![0.0; piece * size];
+        let mut below = vec![0.0; hidden.len()];
+        let mut total = 0.0;
+        let pieces = hidden
+            .chunks(piece * width)
+            .zip(below.chunks_mut(piece * width));
+        for ((x, below), goals) in pieces.zip(batch.goals.chunks(piece)) {
+            let rows = goals.len();
+            let values = &mut buffer[..rows * size];
+            let x = View::new(x, rows, width);
+            multiply(values, Put::Over, x, self.matrix());
+            let losses: Vec<f64> = (values.par_chunks_exact_mut(size))
+                .zip(goals)
+                .map(|(row, goal)| gradient_in_place(goal, row))
+                .collect();
+            total += losses.iter().sum::<f64>();
+            let gradient = View::new(values, rows, size);
+            multiply(below, Put::Over, gradient, self.matrix().t());
+            if self.param.is_require_grad() {
+                let (sum, put) = sums.of(self.param);
+                if self.tied {
+                    multiply(sum, put, gradient.t(), x);
+                } else {
+                    multiply(sum, put, x.t(), gradient);
+                }
+            }
+        }
+        (total, below)
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use burn::{
-        module::{Module, ModuleVisitor},
-        tensor::Device,
-    };
+    use burn::module::{Module, ModuleVisitor};
     use fastdraft_model::{DecoderConfig, DraftVocabulary, draft::init};
 
     use super::{
@@ -169,7 +224,8 @@ mod tests {
                 let value = expected.clone().into_scalar::<f32>();
                 let expected = GradientsParams::from_grads(expected.backward(), &decoder);
                 for logits in [1, 100, LOGITS] {
-                    let (fused, gradients) = fused_in(&decoder, &batch, logits).unwrap();
+                    let (fused, gradients) =
+                        fused_in(&decoder, from_ref(&batch), false, logits).unwrap();
                     assert!((fused - value).abs() < 1e-5, "{loss:?}: {fused} {value}");
                     let mut compare = Compare(&gradients, &expected, 0);
                     decoder.visit(&mut compare);

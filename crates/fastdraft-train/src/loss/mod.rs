@@ -13,14 +13,19 @@
 //! The mixtures are those that arXiv 2411.11055 compares.
 
 mod batch;
+mod checkpointed;
 mod fused;
+pub(crate) mod gradients;
 mod kind;
 mod objective;
 mod plain;
 mod row;
 
 pub use batch::{Batch, Row};
+pub(crate) use checkpointed::checkpointed;
 pub use fused::fused;
+pub(crate) use fused::fused_all;
 pub use kind::Loss;
 pub use objective::Objective;
+pub(crate) use plain::plain_of;
 pub use plain::{logits, plain};

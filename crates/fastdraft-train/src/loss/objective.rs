@@ -30,6 +30,9 @@ use super::Batch;
 pub trait Objective {
     /// What is minimised, from the logits at the trained positions.
     ///
+    /// It should be a mean over these: with accumulation, micro-batches weigh as much as they have
+    /// trained positions.
+    ///
     /// # Shapes
     /// - `logits`: `[trained, head_size]`
     /// - output: `[1]`

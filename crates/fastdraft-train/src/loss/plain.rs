@@ -10,20 +10,10 @@ pub(super) fn ints(data: Vec<i64>, device: &Device) -> Tensor<1, Int> {
     Tensor::from_data(TensorData::new(data, [n]), device)
 }
 
-/// The residual stream at the trained positions: only these go through the head.
-///
-/// # Shapes
-/// - output: `[trained, hidden]`
-pub(super) fn hidden(decoder: &Decoder, batch: &Batch) -> Tensor<2> {
+/// Inputs of a batch, `[rows, seq]`.
+pub(super) fn tokens(decoder: &Decoder, batch: &Batch) -> Tensor<2, Int> {
     let device = decoder.norm.gamma.val().device();
-    let tokens = ints(batch.inputs.clone(), &device).reshape([batch.rows, batch.seq]);
-    let hidden = decoder.hidden(tokens);
-    let width = hidden.dims()[2];
-    let hidden = hidden.reshape([batch.rows * batch.seq, width]);
-    if batch.trained() == batch.rows * batch.seq {
-        return hidden;
-    }
-    hidden.select(0, ints(batch.positions.clone(), &device))
+    ints(batch.inputs.clone(), &device).reshape([batch.rows, batch.seq])
 }
 
 /// Logits at the trained positions, carrying gradients on an autodiff device.
@@ -32,17 +22,31 @@ pub(super) fn hidden(decoder: &Decoder, batch: &Batch) -> Tensor<2> {
 /// - output: `[trained, head_size]`
 #[must_use]
 pub fn logits(decoder: &Decoder, batch: &Batch) -> Tensor<2> {
-    let hidden = hidden(decoder, batch);
-    let [count, width] = hidden.dims();
-    let logits = decoder.head(hidden.reshape([1, count, width]));
+    logits_of(decoder, decoder.hidden(tokens(decoder, batch)), batch)
+}
+
+/// Logits of the stream after the last norm, `[rows, seq, hidden]`, at the trained positions:
+/// only these go through the head.
+pub(super) fn logits_of(decoder: &Decoder, stream: Tensor<3>, batch: &Batch) -> Tensor<2> {
+    let width = stream.dims()[2];
+    let mut hidden: Tensor<2> = stream.reshape([batch.rows * batch.seq, width]);
+    if batch.trained() < batch.rows * batch.seq {
+        let positions = ints(batch.positions.clone(), &hidden.device());
+        hidden = hidden.select(0, positions);
+    }
+    let logits = decoder.head(hidden.unsqueeze::<3>());
     let size = logits.dims()[2];
-    logits.reshape([count, size])
+    logits.reshape([batch.trained(), size])
 }
 
 /// The loss of a batch as a tensor that carries gradients on an autodiff device.
 #[must_use]
 pub fn plain(decoder: &Decoder, batch: &Batch) -> Tensor<1> {
-    let logits = logits(decoder, batch);
+    plain_of(logits(decoder, batch), batch)
+}
+
+/// The loss from the logits at the trained positions.
+pub(crate) fn plain_of(logits: Tensor<2>, batch: &Batch) -> Tensor<1> {
     let device = logits.device();
     let [count, _] = logits.dims();
     let log_q = log_softmax(logits, 1);

@@ -1,6 +1,7 @@
 //! Loss and gradient of one position in closed form.
 
 use super::batch::Goal;
+use crate::host::vector::{LANES, exp_in_place, highest, vectorized};
 
 /// Turns logits into their gradient, in place; returns the weighted loss.
 ///
@@ -10,20 +11,13 @@ use super::batch::Goal;
 /// # Shapes
 /// - `logits`: `[head_size]`
 pub(super) fn gradient_in_place(goal: &Goal, logits: &mut [f32]) -> f64 {
-    let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let highest = peak(logits);
     let label = goal.label as usize;
     let label_logit = logits.get(label).copied().unwrap_or(0.0);
     let kl_logit: f64 = (goal.tokens.iter())
         .map(|(id, p)| f64::from(*p) * f64::from(logits[*id as usize] - highest))
         .sum();
-    // Sums of 16 lanes: the compiler makes vectors of them, and they round less than one sum.
-    let mut lanes = [0.0f32; 16];
-    for chunk in logits.chunks_mut(16) {
-        for (logit, lane) in chunk.iter_mut().zip(&mut lanes) {
-            *logit = exp(*logit - highest);
-            *lane += *logit;
-        }
-    }
+    let lanes = exponentials(logits, highest);
     let sum: f64 = lanes.iter().map(|lane| f64::from(*lane)).sum();
     let log_sum = sum.ln();
     let mut loss = 0.0;
@@ -55,7 +49,7 @@ pub(super) fn gradient_in_place(goal: &Goal, logits: &mut [f32]) -> f64 {
             (*id as usize, goal.kl_weight * p + pushed)
         })
         .collect();
-    logits.iter_mut().for_each(|value| *value *= factor);
+    scale(logits, factor);
     for (id, less) in sparse {
         logits[id] -= less;
     }
@@ -65,48 +59,27 @@ pub(super) fn gradient_in_place(goal: &Goal, logits: &mut [f32]) -> f64 {
     loss
 }
 
-/// `eˣ` for `x ≤ 0`, within 2 units of the last place; 0 below −87.
-///
-/// Range reduction to `2ⁿ · eʳ` with `|r| ≤ ½ ln 2` and the polynomial of Cephes' `expf`. Free
-/// of branches, so that loops over it become vector code.
-#[inline]
-fn exp(x: f32) -> f32 {
-    let clamped = x.max(-87.0);
-    let n = (clamped * std::f32::consts::LOG2_E + 12_582_912.0) - 12_582_912.0;
-    // ln 2 in two parts, so that the product with n is exact.
-    let r = clamped - n * 0.693_359_4 + n * 2.121_944_4e-4;
-    let mut poly = 1.987_569_1e-4;
-    for c in [
-        1.398_2e-3,
-        8.333_452e-3,
-        4.166_579_6e-2,
-        1.666_666_5e-1,
-        0.5,
-    ] {
-        poly = poly * r + c;
+vectorized! {
+    fn peak(logits: &[f32]) -> f32 {
+        highest(logits)
     }
-    let power = f32::from_bits(((n as i32 + 127) << 23) as u32);
-    let value = (poly * r * r + r + 1.0) * power;
-    if x < -87.0 { 0.0 } else { value }
+}
+
+vectorized! {
+    fn exponentials(logits: &mut [f32], shift: f32) -> [f32; LANES] {
+        exp_in_place(logits, shift)
+    }
+}
+
+vectorized! {
+    fn scale(logits: &mut [f32], factor: f32) {
+        logits.iter_mut().for_each(|value| *value *= factor);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn exp_matches_the_library() {
-        for i in 0..8700 {
-            let x = -(i as f32) / 100.0;
-            let (ours, exact) = (f64::from(exp(x)), f64::from(x).exp());
-            assert!(
-                (ours - exact).abs() <= exact * 2.5e-7,
-                "{x}: {ours} {exact}"
-            );
-        }
-        assert_eq!(exp(-100.0), 0.0);
-        assert_eq!(exp(0.0), 1.0);
-    }
 
     fn goals() -> Vec<Goal> {
         let tokens = vec![(0, 0.5), (3, 0.3), (4, 0.2)];

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{error::TrainError, loss::Loss, optim::AdamWConfig};
+use crate::{error::TrainError, loss::Loss, optim::AdamWConfig, stage::Precision};
 
 /// A whole run. Paths are relative to the file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -61,8 +61,17 @@ pub struct StageSpec {
     pub name: String,
     /// When it ends.
     pub budget: BudgetSpec,
-    /// Rows of a step.
+    /// Rows of a micro-batch.
     pub batch: usize,
+    /// Micro-batches of an optimizer step: it takes `batch · accumulation` rows.
+    #[serde(default = "accumulation", skip_serializing_if = "is_one")]
+    pub accumulation: usize,
+    /// Run decoder blocks again in the backward pass instead of keeping what they computed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gradient_checkpointing: bool,
+    /// Type of matrix products; `bf16` needs the torch engine.
+    #[serde(default, skip_serializing_if = "Precision::is_default")]
+    pub precision: Precision,
     /// Highest learning rate.
     pub learning_rate: f64,
     /// Fraction of the stage that warms up.
@@ -162,6 +171,13 @@ pub struct EvaluationSpec {
     pub every: usize,
 }
 
+fn accumulation() -> usize {
+    1
+}
+// A checkpoint of a recipe from before this key is still one of the same recipe.
+fn is_one(value: &usize) -> bool {
+    *value == 1
+}
 fn warmup() -> f64 {
     0.05
 }

@@ -62,6 +62,9 @@ impl ValidRecipe {
                 floor: stage.floor,
             },
             batch: stage.batch,
+            accumulation: stage.accumulation,
+            gradient_checkpointing: stage.gradient_checkpointing,
+            precision: stage.precision,
             clip: stage.clip,
             seed: self.seed.wrapping_add(order),
             loss: stage.loss,
@@ -166,6 +169,14 @@ impl Check {
         };
         self.that(spends, &path("budget"), "must be above 0");
         self.that(stage.batch > 0, &path("batch"), "must be above 0");
+        let some = stage.accumulation > 0;
+        self.that(some, &path("accumulation"), "must be above 0");
+        let counted = stage.batch.checked_mul(stage.accumulation).is_some();
+        self.that(
+            counted,
+            &path("accumulation"),
+            "times batch is too many rows",
+        );
         let rate = stage.learning_rate > 0.0 && stage.learning_rate.is_finite();
         self.that(rate, &path("learning_rate"), "must be above 0");
         let share = |value: f64| (0.0..=1.0).contains(&value);

@@ -131,6 +131,42 @@ pub(super) fn gamma(report: &HtmlReport) -> Option<String> {
     .figure()
 }
 
+/// Time of a pass over the depth of drafts of one budget.
+pub(super) fn shape_latency(report: &HtmlReport) -> Option<String> {
+    let times = report
+        .shapes
+        .iter()
+        .map(|row| (row.layers, row.latency * 1e3));
+    by_depth("Draft shapes: time of a pass by depth", "ms", times)
+}
+
+/// Acceptance rate over the depth of drafts of one budget.
+pub(super) fn shape_acceptance(report: &HtmlReport) -> Option<String> {
+    let rates = (report.shapes.iter()).filter_map(|row| Some((row.layers, row.acceptance_rate?)));
+    by_depth("Draft shapes: acceptance rate by depth", "AR", rates)
+}
+
+fn by_depth(
+    title: &str,
+    y_label: &str,
+    points: impl Iterator<Item = (usize, f64)>,
+) -> Option<String> {
+    let mut points: Vec<(f64, f64)> = points.map(|(depth, y)| (depth as f64, y)).collect();
+    points.sort_by(|a, b| a.0.total_cmp(&b.0));
+    LinePlot {
+        title: title.into(),
+        x_label: "blocks".into(),
+        y_label: y_label.into(),
+        series: vec![LineSeries {
+            points,
+            ..LineSeries::default()
+        }],
+        whole: true,
+        reference: None,
+    }
+    .figure()
+}
+
 fn plain_speed() -> Reference {
     Reference {
         value: 1.0,

@@ -1,6 +1,6 @@
 //! What the page is made of.
 
-use super::LossPoint;
+use super::{LossPoint, ShapeRow};
 use crate::{evaluate::TaskReport, stage::StageReport};
 
 /// Everything on the page. Parts without data are left out of it.
@@ -30,6 +30,8 @@ pub struct HtmlReport {
     pub stages: Vec<StageSection>,
     /// Measured speed-up by γ.
     pub speedup_by_gamma: Vec<GammaCurve>,
+    /// Drafts of one budget, measured.
+    pub shapes: Vec<ShapeRow>,
 }
 
 /// One stage.

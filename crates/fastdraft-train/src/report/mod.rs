@@ -7,6 +7,7 @@ mod losses;
 mod number;
 mod page;
 pub mod plot;
+mod shapes;
 
 use std::{fmt::Write, io, path::Path};
 
@@ -14,6 +15,7 @@ use serde::Serialize;
 
 pub use html::{GammaCurve, HtmlReport, StageSection};
 pub use losses::{LossPoint, stages_of_metrics};
+pub use shapes::{RunReport, ShapeRow};
 
 use crate::{error::TrainError, evaluate::TaskReport};
 

@@ -87,6 +87,8 @@ impl HtmlReport {
             figures::gamma(self),
             figures::acceptance(self),
             figures::positions(self),
+            figures::shape_latency(self),
+            figures::shape_acceptance(self),
         ];
         let results: String = results.into_iter().flatten().collect();
         if !results.is_empty() {

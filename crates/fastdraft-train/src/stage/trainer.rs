@@ -2,19 +2,25 @@
 
 use std::{ops::ControlFlow, path::Path, time::Instant};
 
-use burn::{module::Module, optim::GradientsParams, tensor::Device};
+use burn::{
+    module::Module,
+    optim::GradientsParams,
+    tensor::{Device, Tensor},
+};
 use fastdraft_data::MixtureLoader;
 use fastdraft_model::{Checkpoint, DraftVocabulary, decoder::Decoder, export};
 
 use super::{
-    Engine, Freeze, Observer, Snapshot, Source, StageConfig, StageReport, StageState, Step,
+    Engine, Freeze, Observer, Precision, Snapshot, Source, StageConfig, StageReport, StageState,
+    Step,
 };
 use crate::{
     checkpoint::tensors,
     error::TrainError,
-    loss::{Batch, Objective, Row, fused, logits, plain},
+    loss::{Batch, Objective, Row, checkpointed, fused_all, gradients, logits, plain_of},
     optim::AdamW,
     progress::Progress,
+    spans,
 };
 
 /// A draft in training. Optimizer moments start anew with every stage, weights carry over.
@@ -74,7 +80,8 @@ impl Trainer {
     ///
     /// # Errors
     /// [`TrainError::Empty`] without rows, [`TrainError::Teacher`] when the loss needs
-    /// probabilities that a source lacks, [`TrainError::Diverged`] when the loss is not finite,
+    /// probabilities that a source lacks, [`TrainError::Engine`] for a precision other than
+    /// float32, [`TrainError::Diverged`] when the loss is not finite,
     /// [`TrainError::Step`] with [`TrainError::Gradient`] when a gradient is not.
     pub fn run<'a, S: Into<Source<'a>> + Copy>(
         &mut self,
@@ -106,17 +113,28 @@ impl Trainer {
         observe: &mut Observer<'_>,
     ) -> Result<StageState, TrainError> {
         let sources: Vec<Source<'a>> = sources.iter().map(|source| (*source).into()).collect();
+        if config.precision != Precision::Float32 {
+            return Err(TrainError::Engine {
+                reason: format!(
+                    "stage {} wants {:?}, and the Burn trainer has float32 alone; on the CPU Burn \
+                     turns every product into float32 and back; the torch engine has it",
+                    config.name, config.precision
+                ),
+            });
+        }
         let loader = loader(config, &sources)?;
         let mut optimizer =
             (state.optimizer.take()).unwrap_or_else(|| AdamW::new(config.optimizer));
         let mut decoder = self.decoder.clone();
         let (start, before) = (Instant::now(), state.seconds);
+        let _stage = spans::stage(&config.name);
         loop {
             let done = config.budget.spent(&state);
             if done >= 1.0 {
                 state.optimizer = (optimizer.steps() > 0).then_some(optimizer);
                 break;
             }
+            let _step = spans::step(state.step);
             let rows: Vec<Row<'_>> = (loader.batch(state.step).into_iter())
                 .map(|(source, row)| sources[source].row(row))
                 .collect();
@@ -125,7 +143,7 @@ impl Trainer {
             let (mut loss, mut norm) = (None, None);
             if let Some(batch) = batch {
                 let at = |source| at_step(config, &state, source);
-                let (value, gradients) = self.backward(&decoder, &batch).map_err(at)?;
+                let (value, gradients) = self.backward(&decoder, batch, config).map_err(at)?;
                 if !value.is_finite() {
                     return Err(TrainError::Diverged {
                         stage: config.name.clone(),
@@ -169,19 +187,32 @@ impl Trainer {
     fn backward(
         &self,
         decoder: &Decoder,
-        batch: &Batch,
+        batch: Batch,
+        config: &StageConfig,
     ) -> Result<(f32, GradientsParams), TrainError> {
-        if let Some(objective) = &self.objective {
-            let loss = objective.loss(logits(decoder, batch), batch);
-            let value = loss.clone().into_scalar::<f32>();
-            return Ok((value, GradientsParams::from_grads(loss.backward(), decoder)));
+        let whole = batch.trained();
+        let parts = batch.split(config.batch);
+        if self.on_host && self.objective.is_none() {
+            return fused_all(decoder, &parts, config.gradient_checkpointing);
         }
-        if self.on_host {
-            return fused(decoder, batch);
+        let (mut total, mut sum) = (0.0, GradientsParams::new());
+        for part in &parts {
+            let share = part.trained() as f64 / whole as f64;
+            let loss = |logits: Tensor<2>| match &self.objective {
+                Some(objective) => objective.loss(logits, part).mul_scalar(share),
+                None => plain_of(logits, part),
+            };
+            let (value, found) = if config.gradient_checkpointing {
+                checkpointed(decoder, part, loss)
+            } else {
+                let loss = loss(logits(decoder, part));
+                let value = loss.clone().into_scalar::<f32>();
+                (value, GradientsParams::from_grads(loss.backward(), decoder))
+            };
+            total += value;
+            gradients::add(decoder, &mut sum, found);
         }
-        let loss = plain(decoder, batch);
-        let value = loss.clone().into_scalar::<f32>();
-        Ok((value, GradientsParams::from_grads(loss.backward(), decoder)))
+        Ok((total, sum))
     }
 }
 
@@ -242,7 +273,7 @@ pub(crate) fn loader(
     Ok(MixtureLoader::new(
         &rows,
         &weights,
-        config.batch,
+        config.rows(),
         config.seed,
     )?)
 }

@@ -44,15 +44,6 @@ impl From<&DeviceSpec> for TorchDevice {
     }
 }
 
-/// The type of matrix products where it is not float32; weights and moments stay float32.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum Autocast {
-    /// bfloat16.
-    Bfloat16,
-}
-
 /// Machines of a run. This program is on the first one; `torchrun` is started by hand on the
 /// others, with the same numbers and the worker's `main.py` on the shared run folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,8 +71,6 @@ pub struct TorchConfig {
     pub ranks: usize,
     /// What the ranks compute on.
     pub device: TorchDevice,
-    /// Lower precision of matrix products.
-    pub autocast: Option<Autocast>,
     /// Threads of a rank; `None` shares the cores among the ranks on the CPU.
     pub threads: Option<usize>,
     /// Where stages are handed over, on a file system that all machines share; `None` is a
@@ -99,7 +88,6 @@ impl Default for TorchConfig {
             python: "python3".into(),
             ranks: 1,
             device: TorchDevice::default(),
-            autocast: None,
             threads: None,
             folder: None,
             nodes: None,

@@ -16,6 +16,7 @@ use crate::{
     checkpoint::tensors,
     error::TrainError,
     optim::AdamW,
+    spans,
     stage::Freeze,
     stage::{Engine, Observer, Snapshot, Source, StageConfig, StageState, Step, loader},
 };
@@ -54,11 +55,12 @@ impl TorchEngine {
     fn check(&self, stage: &StageConfig, sources: &[Source<'_>]) -> Result<(), TrainError> {
         loader(stage, sources)?;
         let world = self.config.world();
-        if world > stage.batch {
+        if world > stage.rows() {
             return Err(TrainError::Engine {
                 reason: format!(
                     "stage {} has {} rows a step, too few for {world} ranks",
-                    stage.name, stage.batch
+                    stage.name,
+                    stage.rows()
                 ),
             });
         }
@@ -96,16 +98,18 @@ impl Engine for TorchEngine {
         state.optimizer = None;
         remote.ready(state.step)?;
         let (begun, before) = (Instant::now(), state.seconds);
+        let _stage = spans::stage(&stage.name);
         loop {
             let done = stage.budget.spent(&state);
             if done >= 1.0 {
                 break;
             }
+            let _step = spans::step(state.step);
             let rate = stage.schedule.at(done);
             let (loss, norm) = remote.step(state.step, rate)?;
             state.losses.extend(loss);
             state.step += 1;
-            state.tokens += stage.batch * seq;
+            state.tokens += stage.rows() * seq;
             state.seconds = before + begun.elapsed().as_secs_f64();
             let step = Step {
                 loss,

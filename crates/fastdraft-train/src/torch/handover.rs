@@ -10,7 +10,7 @@ use fastdraft_model::{Checkpoint, DecoderConfig, export};
 use safetensors::{Dtype, tensor::TensorView};
 use serde::Serialize;
 
-use super::{Autocast, TorchConfig, TorchDevice, files::io};
+use super::{TorchConfig, TorchDevice, files::io};
 use crate::{
     checkpoint::tensors,
     error::TrainError,
@@ -31,8 +31,10 @@ struct Stage<'a> {
     version: u32,
     stage: &'a str,
     device: TorchDevice,
-    autocast: Option<Autocast>,
+    autocast: Option<&'static str>,
     batch: usize,
+    accumulation: usize,
+    gradient_checkpointing: bool,
     seed: u64,
     sequence_length: usize,
     clip: Option<f32>,
@@ -119,8 +121,10 @@ impl Start<'_> {
             version: VERSION,
             stage: &stage.name,
             device: config.device,
-            autocast: config.autocast,
+            autocast: stage.precision.autocast(),
             batch: stage.batch,
+            accumulation: stage.accumulation.max(1),
+            gradient_checkpointing: stage.gradient_checkpointing,
             seed: stage.seed,
             sequence_length: seq,
             clip: stage.clip.is_finite().then_some(stage.clip),

@@ -26,5 +26,5 @@ mod handover;
 mod process;
 mod python;
 
-pub use config::{Autocast, Nodes, TorchConfig, TorchDevice};
+pub use config::{Nodes, TorchConfig, TorchDevice};
 pub use engine::TorchEngine;

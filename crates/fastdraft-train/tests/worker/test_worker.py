@@ -226,9 +226,21 @@ class Layout(unittest.TestCase):
         "qkv_bias": False, "output_bias": False, "mlp_bias": False, "qk_norm": False,
     }
 
-    def draft(self):
+    def draft(self, checkpointing=False):
         torch.manual_seed(1)
-        return model.Draft(self.CONFIG, {"frequencies": [1.0, 0.1], "attention_factor": 1.0}, 7)
+        return model.Draft(self.CONFIG, {"frequencies": [1.0, 0.1], "attention_factor": 1.0}, 7, checkpointing)
+
+    def test_blocks_that_run_again_have_the_same_gradients(self):
+        kept, again = self.draft(), self.draft(checkpointing=True)
+        for parameter in kept.parameters():
+            torch.nn.init.normal_(parameter, std=0.3)
+        again.load_state_dict(kept.state_dict())
+        ids = torch.tensor([[1, 2, 3, 4, 5, 6, 7]])
+        for draft in (kept, again):
+            draft.hidden(ids).square().sum().backward()
+        for (name, a), b in zip(kept.named_parameters(), again.parameters()):
+            self.assertGreater(float(a.grad.abs().sum()), 0, name)
+            self.assertTrue(torch.equal(a.grad, b.grad), name)
 
     def test_fused_projections_come_apart_and_together(self):
         tensors = dict(self.draft().state_dict())

@@ -31,20 +31,23 @@ class Sources:
 
 
 class Loader:
-    """Steps of one rank: inputs, goals and their totals."""
+    """Steps of one rank: inputs and goals of its micro-batches, and totals of all goals."""
 
     def __init__(self, sources, stage, batcher, rank, world):
         rows = [source["rows"] for source in stage["sources"]]
         weights = [source["weight"] for source in stage["sources"]]
-        self.order = Order(rows, weights, stage["batch"], stage["seed"])
+        self.accumulation = stage["accumulation"]
+        self.order = Order(rows, weights, stage["batch"] * self.accumulation, stage["seed"])
         self.sources, self.batcher, self.rank, self.world = sources, batcher, rank, world
         self.thread = ThreadPoolExecutor(1)
         self.ahead = None
 
     def make(self, step):
         rows = [self.sources.row(*sample) for sample in self.order.share(step, self.rank, self.world)]
-        goals = self.batcher.goals(rows)
-        return inputs(rows), goals, totals(goals)
+        cuts = [part * len(rows) // self.accumulation for part in range(self.accumulation + 1)]
+        parts = [rows[first:end] for first, end in zip(cuts, cuts[1:]) if first < end]
+        parts = [(inputs(part), self.batcher.goals(part)) for part in parts]
+        return parts, sum(totals(goals) for _, goals in parts)
 
     def step(self, step):
         """The batch of a step; the next one is begun. Steps come in order."""

@@ -4,6 +4,7 @@ Rank 0 takes commands, one JSON object a line: `step` with the learning rate, `s
 `stop`. It answers each with an event. Other ranks follow it.
 """
 
+import contextlib
 import datetime
 import math
 import os
@@ -46,7 +47,8 @@ class Rank:
         self.control = dist.new_group(backend="gloo", timeout=datetime.timedelta(hours=24))
         log(f"rank {self.rank} of {self.world}: pid {os.getpid()}, {self.device.torch}, {self.device.backend}")
         store = Store(folder, stage["model"])
-        draft = Draft(stage["model"], stage["rotary"], stage["sequence_length"])
+        checkpointing = stage["gradient_checkpointing"]
+        draft = Draft(stage["model"], stage["rotary"], stage["sequence_length"], checkpointing)
         store.load(draft)
         if stage["freeze"]["embedding"]:
             draft.model.embed_tokens.weight.requires_grad_(False)
@@ -82,26 +84,37 @@ class Rank:
         self.dist.all_reduce(values, group=self.control)
         return values
 
-    def step(self, rate):
+    def backward(self, inputs, goals, totals, last):
+        """Adds the gradients of a micro-batch; ranks exchange the sums with the last one."""
         from loss import Targets
 
-        start = time.monotonic()
-        inputs, goals, totals = self.loader.step(self.at)
-        totals = self.sum(totals)
-        trained = int(totals[2])
-        event = {"step": self.at + 1, "loss": None, "norm": None, "rate": rate, "trained": trained}
-        if trained:
-            targets = Targets(goals, totals, self.stage["loss"], self.device.torch)
+        targets = Targets(goals, totals, self.stage["loss"], self.device.torch)
+        alone = self.world > 1 and not last
+        with self.parallel.no_sync() if alone else contextlib.nullcontext():
             with self.device.autocast(self.stage["autocast"]):
                 loss = self.parallel(inputs.to(self.device.torch), targets)
             # Gradients are averaged over ranks, and each rank's loss is its part of the sum.
             (loss * self.world).backward()
-            self.device.step_is_over()
-            total = float(self.sum(loss.detach().to("cpu", self.torch.float64)))
+        self.device.step_is_over()
+        return loss.detach().to("cpu", self.torch.float64)
+
+    def step(self, rate):
+        start = time.monotonic()
+        parts, totals = self.loader.step(self.at)
+        totals = self.sum(totals)
+        trained = int(totals[2])
+        event = {"step": self.at + 1, "loss": None, "norm": None, "rate": rate, "trained": trained}
+        if trained:
+            loss = self.torch.zeros((), dtype=self.torch.float64)
+            for inputs, goals in parts[:-1]:
+                if len(goals.positions):
+                    loss += self.backward(inputs, goals, totals, last=False)
+            loss += self.backward(*parts[-1], totals, last=True)
+            total = float(self.sum(loss))
             event["loss"], event["norm"] = total, self.update(total, rate)
             self.losses.append(total)
         self.at += 1
-        event["tokens"] = self.stage["batch"] * self.stage["sequence_length"]
+        event["tokens"] = self.loader.order.batch * self.stage["sequence_length"]
         event["seconds"] = time.monotonic() - start
         return event
 

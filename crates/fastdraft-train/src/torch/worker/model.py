@@ -3,6 +3,7 @@
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from loss import head_loss
 
@@ -100,10 +101,14 @@ class Stack(nn.Module):
 
 
 class Draft(nn.Module):
-    """`config` are the fields of fastdraft-model's `DecoderConfig`, `rotary` those of its `Rotary`."""
+    """`config` are the fields of fastdraft-model's `DecoderConfig`, `rotary` those of its `Rotary`.
 
-    def __init__(self, config, rotary, seq):
+    With `checkpointing`, only the inputs of blocks are kept until the backward pass.
+    """
+
+    def __init__(self, config, rotary, seq, checkpointing=False):
         super().__init__()
+        self.checkpointing = checkpointing
         self.model = Stack(config)
         if not config["tied"]:
             self.lm_head = nn.Linear(config["hidden_size"], config["head_size"], bias=False)
@@ -123,7 +128,10 @@ class Draft(nn.Module):
         x = self.model.embed_tokens(inputs)
         rotation = self.cos[:seq], self.sin[:seq]
         for layer in self.model.layers:
-            x = layer(x, rotation)
+            if self.checkpointing:
+                x = checkpoint(layer, x, rotation, use_reentrant=False, preserve_rng_state=False)
+            else:
+                x = layer(x, rotation)
         return self.model.norm(x)
 
     def forward(self, inputs, targets):

@@ -1,0 +1,285 @@
+//! Causal attention, forward and backward, a tile of queries at a time: `[seq, seq]` is never in
+//! memory, and keys that no query of a tile sees are not looked at.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::{
+    matrix::{Put, View, multiply_here},
+    vector::{dot, exp_in_place, highest, vectorized},
+};
+
+/// Queries that are scored together.
+const TILE: usize = 64;
+
+/// Sizes of an attention.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Heads {
+    pub(super) rows: usize,
+    pub(super) seq: usize,
+    pub(super) heads: usize,
+    pub(super) kv_heads: usize,
+    pub(super) dim: usize,
+    /// Latest tokens that a query sees, itself included.
+    pub(super) window: usize,
+}
+
+/// Rotated queries, rotated keys and values: `[rows · seq, heads · dim]` and twice
+/// `[rows · seq, kv_heads · dim]`.
+#[derive(Clone, Copy)]
+pub(super) struct Inputs<'a> {
+    pub(super) q: &'a [f32],
+    pub(super) k: &'a [f32],
+    pub(super) v: &'a [f32],
+}
+
+impl Heads {
+    fn scale(&self) -> f32 {
+        1.0 / (self.dim as f32).sqrt()
+    }
+
+    fn group(&self) -> usize {
+        self.heads / self.kv_heads
+    }
+
+    /// Tiles of queries, each with the keys that one of them sees.
+    fn tiles(&self) -> impl Iterator<Item = (Range<usize>, Range<usize>)> + use<> {
+        let (seq, window) = (self.seq, self.window);
+        (0..seq).step_by(TILE).map(move |start| {
+            let end = (start + TILE).min(seq);
+            (start..end, (start + 1).saturating_sub(window)..end)
+        })
+    }
+
+    /// Every row with every key-value head; a thread takes one at a time.
+    fn parts<T: Send>(&self, work: impl Fn(usize, usize) -> T + Sync) -> Vec<T> {
+        (0..self.rows * self.kv_heads)
+            .into_par_iter()
+            .map(|at| work(at / self.kv_heads, at % self.kv_heads))
+            .collect()
+    }
+
+    /// Values of one head, `[seq, dim]`, of `heads` that lie side by side.
+    fn head<'a>(&self, all: &'a [f32], heads: usize, row: usize, head: usize) -> Head<'a> {
+        let width = heads * self.dim;
+        Head {
+            values: &all[row * self.seq * width + head * self.dim..],
+            width,
+            dim: self.dim,
+        }
+    }
+
+    /// Puts the values of parts, `[seq, wide]` each, side by side: `[rows · seq, kv_heads · wide]`.
+    fn join<T: Sync>(
+        &self,
+        parts: &[T],
+        wide: usize,
+        pick: impl Fn(&T) -> &[f32] + Sync,
+    ) -> Vec<f32> {
+        let width = self.kv_heads * wide;
+        let mut out = vec![0.0; self.rows * self.seq * width];
+        (out.par_chunks_mut(self.seq * width))
+            .zip(parts.par_chunks(self.kv_heads))
+            .for_each(|(out, parts)| {
+                for (kv_head, part) in parts.iter().enumerate() {
+                    let rows = out
+                        .chunks_exact_mut(width)
+                        .zip(pick(part).chunks_exact(wide));
+                    for (out, values) in rows {
+                        out[kv_head * wide..][..wide].copy_from_slice(values);
+                    }
+                }
+            });
+        out
+    }
+}
+
+/// One head among others.
+#[derive(Clone, Copy)]
+struct Head<'a> {
+    values: &'a [f32],
+    width: usize,
+    dim: usize,
+}
+
+impl<'a> Head<'a> {
+    fn tokens(&self, range: &Range<usize>) -> View<'a> {
+        View::strided(
+            &self.values[range.start * self.width..],
+            range.len(),
+            self.dim,
+            self.width,
+        )
+    }
+
+    fn token(&self, at: usize) -> &'a [f32] {
+        &self.values[at * self.width..][..self.dim]
+    }
+}
+
+/// Attended values `[rows · seq, heads · dim]`, and the logarithm of each softmax's sum,
+/// `[rows · kv_heads][group · seq]`.
+pub(super) fn forward(heads: &Heads, inputs: Inputs<'_>) -> (Vec<f32>, Vec<Vec<f32>>) {
+    let (group, dim, seq) = (heads.group(), heads.dim, heads.seq);
+    let wide = group * dim;
+    let parts = heads.parts(|row, kv_head| {
+        let k = heads.head(inputs.k, heads.kv_heads, row, kv_head);
+        let v = heads.head(inputs.v, heads.kv_heads, row, kv_head);
+        let mut out = vec![0.0; seq * wide];
+        let mut log_sums = vec![0.0; group * seq];
+        let mut scores = vec![0.0; TILE * seq];
+        for member in 0..group {
+            let q = heads.head(inputs.q, heads.heads, row, kv_head * group + member);
+            for (queries, keys) in heads.tiles() {
+                let scores = &mut scores[..queries.len() * keys.len()];
+                let width = keys.len();
+                multiply_here(
+                    scores,
+                    width,
+                    Put::Over,
+                    q.tokens(&queries),
+                    k.tokens(&keys).t(),
+                );
+                let sums = &mut log_sums[member * seq..][queries.clone()];
+                softmax(scores, &queries, &keys, heads.window, heads.scale(), sums);
+                let weights = View::new(scores, queries.len(), width);
+                let out = &mut out[queries.start * wide + member * dim..];
+                multiply_here(out, wide, Put::Over, weights, v.tokens(&keys));
+            }
+        }
+        (out, log_sums)
+    });
+    let out = heads.join(&parts, wide, |(out, _)| out);
+    (out, parts.into_iter().map(|(_, sums)| sums).collect())
+}
+
+/// Keys of a tile that a query sees, as places in its row of scores.
+#[inline(always)]
+fn seen(query: usize, keys: &Range<usize>, window: usize) -> Range<usize> {
+    let first = (query + 1).saturating_sub(window).max(keys.start);
+    first - keys.start..query + 1 - keys.start
+}
+
+vectorized! {
+    /// Scores become weights; unseen ones 0.
+    fn softmax(
+        scores: &mut [f32],
+        queries: &Range<usize>,
+        keys: &Range<usize>,
+        window: usize,
+        scale: f32,
+        log_sums: &mut [f32],
+    ) {
+        let rows = scores.chunks_exact_mut(keys.len()).zip(queries.clone());
+        for ((row, query), log_sum) in rows.zip(log_sums) {
+            let seen = seen(query, keys, window);
+            row[..seen.start].fill(0.0);
+            row[seen.end..].fill(0.0);
+            let row = &mut row[seen];
+            row.iter_mut().for_each(|score| *score *= scale);
+            let shift = highest(row);
+            let sum: f32 = exp_in_place(row, shift).iter().sum();
+            *log_sum = shift + sum.ln();
+            let inverse = 1.0 / sum;
+            row.iter_mut().for_each(|weight| *weight *= inverse);
+        }
+    }
+}
+
+vectorized! {
+    /// As [`softmax`], from the logarithms that it left.
+    fn softmax_again(
+        scores: &mut [f32],
+        queries: &Range<usize>,
+        keys: &Range<usize>,
+        window: usize,
+        scale: f32,
+        log_sums: &[f32],
+    ) {
+        let rows = scores.chunks_exact_mut(keys.len()).zip(queries.clone());
+        for ((row, query), log_sum) in rows.zip(log_sums) {
+            let seen = seen(query, keys, window);
+            row[..seen.start].fill(0.0);
+            row[seen.end..].fill(0.0);
+            let row = &mut row[seen];
+            row.iter_mut().for_each(|score| *score = *score * scale - log_sum);
+            // A weight above 1 by rounding would be a logarithm above 0.
+            row.iter_mut().for_each(|log| *log = if *log > 0.0 { 0.0 } else { *log });
+            exp_in_place(row, 0.0);
+        }
+    }
+}
+
+/// Gradients of queries, keys and values, shaped like them.
+pub(super) struct Gradients {
+    pub(super) q: Vec<f32>,
+    pub(super) k: Vec<f32>,
+    pub(super) v: Vec<f32>,
+}
+
+/// Gradients from what [`forward`] took and returned, and from the gradient `d_out` of its
+/// output.
+pub(super) fn backward(
+    heads: &Heads,
+    inputs: Inputs<'_>,
+    out: &[f32],
+    log_sums: &[Vec<f32>],
+    d_out: &[f32],
+) -> Gradients {
+    let (group, dim, seq) = (heads.group(), heads.dim, heads.seq);
+    let wide = group * dim;
+    let parts = heads.parts(|row, kv_head| {
+        let k = heads.head(inputs.k, heads.kv_heads, row, kv_head);
+        let v = heads.head(inputs.v, heads.kv_heads, row, kv_head);
+        let (mut dq, mut dk) = (vec![0.0; seq * wide], vec![0.0; seq * dim]);
+        let mut dv = vec![0.0; seq * dim];
+        let (mut weights, mut d_weights) = (vec![0.0; TILE * seq], vec![0.0; TILE * seq]);
+        for member in 0..group {
+            let head = kv_head * group + member;
+            let [q, o, d] =
+                [inputs.q, out, d_out].map(|all| heads.head(all, heads.heads, row, head));
+            let sums = &log_sums[row * heads.kv_heads + kv_head][member * seq..][..seq];
+            for (queries, keys) in heads.tiles() {
+                let (tile, width) = (queries.len() * keys.len(), keys.len());
+                let (weights, d_weights) = (&mut weights[..tile], &mut d_weights[..tile]);
+                let (q_tile, d_tile) = (q.tokens(&queries), d.tokens(&queries));
+                let (k_tile, v_tile) = (k.tokens(&keys), v.tokens(&keys));
+                multiply_here(weights, width, Put::Over, q_tile, k_tile.t());
+                let sums = &sums[queries.clone()];
+                softmax_again(weights, &queries, &keys, heads.window, heads.scale(), sums);
+                multiply_here(d_weights, width, Put::Over, d_tile, v_tile.t());
+                let shape = |values| View::new(values, queries.len(), width);
+                let dv = &mut dv[keys.start * dim..];
+                multiply_here(dv, dim, Put::Onto, shape(weights).t(), d_tile);
+                let through: Vec<f32> = (queries.clone())
+                    .map(|query| dot(o.token(query), d.token(query)))
+                    .collect();
+                score_gradients(weights, d_weights, &through, heads.scale());
+                let dq = &mut dq[queries.start * wide + member * dim..];
+                multiply_here(dq, wide, Put::Over, shape(d_weights), k_tile);
+                let dk = &mut dk[keys.start * dim..];
+                multiply_here(dk, dim, Put::Onto, shape(d_weights).t(), q_tile);
+            }
+        }
+        [dq, dk, dv]
+    });
+    Gradients {
+        q: heads.join(&parts, wide, |[q, ..]| q),
+        k: heads.join(&parts, dim, |[_, k, _]| k),
+        v: heads.join(&parts, dim, |[.., v]| v),
+    }
+}
+
+vectorized! {
+    /// Gradients of weights become those of scores.
+    fn score_gradients(weights: &[f32], d_weights: &mut [f32], through: &[f32], scale: f32) {
+        let width = weights.len() / through.len();
+        let rows = weights.chunks_exact(width).zip(d_weights.chunks_exact_mut(width));
+        for ((weights, d_weights), through) in rows.zip(through) {
+            for (weight, d) in weights.iter().zip(d_weights) {
+                *d = weight * (*d - through) * scale;
+            }
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! Parameters as host memory, and sums of their gradients.
+
+use std::collections::BTreeMap;
+
+use burn::{
+    module::{Param, ParamId},
+    nn::{self, RmsNorm},
+    optim::GradientsParams,
+    tensor::{Device, Tensor, TensorData},
+};
+
+use super::matrix::{Put, View, multiply};
+use crate::{error::TrainError, optim::host};
+
+/// Gradients of a step, added up over its micro-batches.
+#[derive(Default)]
+pub(crate) struct Sums {
+    all: BTreeMap<ParamId, (Vec<usize>, Vec<f32>)>,
+}
+
+impl Sums {
+    /// The sum of a parameter, and whether the next product replaces it or is added.
+    pub(crate) fn of<const D: usize>(&mut self, param: &Param<Tensor<D>>) -> (&mut [f32], Put) {
+        let shape = param.val().dims();
+        let mut put = Put::Onto;
+        let (_, sum) = self.all.entry(param.id).or_insert_with(|| {
+            put = Put::Over;
+            (shape.to_vec(), vec![0.0; shape.iter().product()])
+        });
+        (sum, put)
+    }
+
+    /// Adds the gradient of a vector, if it is trained.
+    pub(super) fn add(&mut self, param: &Param<Tensor<1>>, gradient: &[f32]) {
+        if !param.is_require_grad() {
+            return;
+        }
+        let (sum, _) = self.of(param);
+        for (sum, value) in sum.iter_mut().zip(gradient) {
+            *sum += value;
+        }
+    }
+
+    /// The sums as tensors of a device.
+    pub(crate) fn into_gradients(self, device: &Device) -> GradientsParams {
+        let mut gradients = GradientsParams::new();
+        for (id, (shape, values)) in self.all {
+            let matrix = shape.len() == 2;
+            let data = TensorData::new(values, shape);
+            if matrix {
+                gradients.register::<2>(id, Tensor::from_data(data, device));
+            } else {
+                gradients.register::<1>(id, Tensor::from_data(data, device));
+            }
+        }
+        gradients
+    }
+}
+
+/// The values of a parameter.
+///
+/// # Errors
+/// [`TrainError::Tensor`] when they are not float32 values.
+pub(crate) fn values<const D: usize>(param: &Param<Tensor<D>>) -> Result<Vec<f32>, TrainError> {
+    vector(param.val().without_autodiff())
+}
+
+/// The values of a tensor.
+///
+/// # Errors
+/// As [`values`].
+pub(super) fn vector<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, TrainError> {
+    (host::data(tensor)?.try_into_vec()).map_err(|error| TrainError::Tensor {
+        reason: format!("{error:?}"),
+    })
+}
+
+/// A norm whose weight is in host memory.
+pub(super) struct Norm<'a> {
+    pub(super) gamma: Vec<f32>,
+    pub(super) epsilon: f64,
+    pub(super) param: &'a Param<Tensor<1>>,
+}
+
+impl<'a> Norm<'a> {
+    pub(super) fn read(norm: &'a RmsNorm) -> Result<Self, TrainError> {
+        Ok(Self {
+            gamma: values(&norm.gamma)?,
+            epsilon: norm.epsilon,
+            param: &norm.gamma,
+        })
+    }
+}
+
+/// A projection whose weights are in host memory.
+pub(super) struct Linear<'a> {
+    weight: Vec<f32>,
+    bias: Option<Vec<f32>>,
+    pub(super) input: usize,
+    pub(super) output: usize,
+    layer: &'a nn::Linear,
+}
+
+impl<'a> Linear<'a> {
+    pub(super) fn read(layer: &'a nn::Linear) -> Result<Self, TrainError> {
+        let [input, output] = layer.weight.val().dims();
+        Ok(Self {
+            weight: values(&layer.weight)?,
+            bias: layer.bias.as_ref().map(values).transpose()?,
+            input,
+            output,
+            layer,
+        })
+    }
+
+    fn matrix(&self) -> View<'_> {
+        View::new(&self.weight, self.input, self.output)
+    }
+
+    /// `[rows, input]` to `[rows, output]`.
+    pub(super) fn forward(&self, x: &[f32]) -> Vec<f32> {
+        let mut y = vec![0.0; x.len() / self.input * self.output];
+        self.put(x, &mut y, Put::Over);
+        y
+    }
+
+    /// Adds the output to `y`.
+    pub(super) fn forward_onto(&self, x: &[f32], y: &mut [f32]) {
+        self.put(x, y, Put::Onto);
+    }
+
+    fn put(&self, x: &[f32], y: &mut [f32], put: Put) {
+        let rows = x.len() / self.input;
+        multiply(y, put, View::new(x, rows, self.input), self.matrix());
+        if let Some(bias) = &self.bias {
+            for row in y.chunks_exact_mut(self.output) {
+                for (value, bias) in row.iter_mut().zip(bias) {
+                    *value += bias;
+                }
+            }
+        }
+    }
+
+    /// Adds the gradients of weight and bias, from the input and the output's gradient.
+    pub(super) fn backward(&self, x: &[f32], dy: &[f32], sums: &mut Sums) {
+        let rows = x.len() / self.input;
+        if self.layer.weight.is_require_grad() {
+            let (sum, put) = sums.of(&self.layer.weight);
+            let dy = View::new(dy, rows, self.output);
+            multiply(sum, put, View::new(x, rows, self.input).t(), dy);
+        }
+        if let Some(bias) = &self.layer.bias {
+            let mut sum = vec![0.0; self.output];
+            for row in dy.chunks_exact(self.output) {
+                for (sum, value) in sum.iter_mut().zip(row) {
+                    *sum += value;
+                }
+            }
+            sums.add(bias, &sum);
+        }
+    }
+
+    /// The input's gradient, into or onto `dx`.
+    pub(super) fn below(&self, dy: &[f32], dx: &mut [f32], put: Put) {
+        let rows = dy.len() / self.output;
+        multiply(dx, put, View::new(dy, rows, self.output), self.matrix().t());
+    }
+}

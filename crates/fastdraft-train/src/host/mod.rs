@@ -1,0 +1,20 @@
+//! The training pass on the host: a decoder forward and backward in closed form, on float32
+//! slices. Nothing is recorded for a backward pass but what it needs, and gradients of several
+//! micro-batches add up where they are.
+
+mod attention;
+mod block;
+mod gate;
+mod linear;
+pub(crate) mod matrix;
+mod norm;
+mod pass;
+mod rotary;
+mod rows;
+pub(crate) mod vector;
+
+pub(crate) use linear::{Sums, values};
+pub(crate) use pass::{Pass, Tokens};
+
+#[cfg(test)]
+mod tests;

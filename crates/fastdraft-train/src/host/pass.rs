@@ -1,0 +1,172 @@
+//! A whole decoder below its head, forward and backward.
+
+use burn::tensor::{Tensor, TensorData};
+use fastdraft_model::decoder::Decoder;
+
+use super::{
+    attention::Heads,
+    block::{HostBlock, Kept, Setting},
+    linear::{Norm, Sums, vector},
+    norm,
+    rotary::Rotary,
+    rows::Rows,
+};
+use crate::error::TrainError;
+
+/// Tokens of a pass and the positions whose outputs are wanted.
+#[derive(Clone, Copy)]
+pub(crate) struct Tokens<'a> {
+    /// `[rows · seq]`
+    pub(crate) ids: &'a [i64],
+    pub(crate) rows: usize,
+    pub(crate) seq: usize,
+    /// Of `ids`, ascending.
+    pub(crate) wanted: &'a [i64],
+}
+
+impl<'a> Tokens<'a> {
+    fn wanted(&self) -> Rows<'a> {
+        Rows::of(self.wanted, self.ids.len())
+    }
+
+    /// Positions at which a block's output is wanted: all before the last block.
+    fn wanted_after(&self, index: usize, decoder: &Decoder) -> Rows<'a> {
+        if index + 1 < decoder.layers.len() {
+            Rows::all(self.ids.len())
+        } else {
+            self.wanted()
+        }
+    }
+}
+
+/// A forward pass that can be gone back through.
+pub(crate) struct Pass<'a> {
+    decoder: &'a Decoder,
+    tokens: Tokens<'a>,
+    heads: Heads,
+    rotary: Rotary,
+    blocks: Vec<Stored>,
+    norm: Norm<'a>,
+    /// Inputs of the last norm, `[wanted, hidden]`.
+    last: Vec<f32>,
+    inverse: Vec<f32>,
+}
+
+/// What is there of a block until the backward pass.
+enum Stored {
+    All(Box<Kept>),
+    Input(Vec<f32>),
+}
+
+impl<'a> Pass<'a> {
+    /// Runs the decoder; returns the pass and the stream after the last norm at the wanted
+    /// positions, `[wanted, hidden]`. With `checkpointing` only the inputs of blocks are kept.
+    ///
+    /// # Errors
+    /// [`TrainError::Tensor`] when the device does not hand tensors over as float32.
+    pub(crate) fn forward(
+        decoder: &'a Decoder,
+        tokens: Tokens<'a>,
+        checkpointing: bool,
+    ) -> Result<(Self, Vec<f32>), TrainError> {
+        let config = decoder.config();
+        let heads = Heads {
+            rows: tokens.rows,
+            seq: tokens.seq,
+            heads: config.heads,
+            kv_heads: config.kv_heads,
+            dim: config.head_dim,
+            window: config.sliding_window.unwrap_or(tokens.seq),
+        };
+        let rotary = Rotary::new(config, tokens.seq);
+        let width = config.hidden_size;
+        let mut x = embed(decoder, tokens.ids)?;
+        let mut blocks = Vec::with_capacity(decoder.layers.len());
+        for (index, block) in decoder.layers.iter().enumerate() {
+            let at = Setting {
+                heads: &heads,
+                rotary: &rotary,
+                wanted: tokens.wanted_after(index, decoder),
+            };
+            let block = HostBlock::read(block)?;
+            let kept = block.forward(at, x);
+            x = block.output(&kept);
+            blocks.push(if checkpointing {
+                Stored::Input(kept.into_input())
+            } else {
+                Stored::All(Box::new(kept))
+            });
+        }
+        let last = if decoder.layers.is_empty() {
+            tokens.wanted().gather(&x, width).into_owned()
+        } else {
+            x
+        };
+        let norm = Norm::read(&decoder.norm)?;
+        let mut out = vec![0.0; last.len()];
+        let inverse = norm::forward(&last, &norm.gamma, norm.epsilon, &mut out);
+        let pass = Self {
+            decoder,
+            tokens,
+            heads,
+            rotary,
+            blocks,
+            norm,
+            last,
+            inverse,
+        };
+        Ok((pass, out))
+    }
+
+    /// Adds the gradients of everything below the head, from that of what
+    /// [`forward`](Self::forward) returned.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub(crate) fn backward(self, d_out: &[f32], sums: &mut Sums) -> Result<(), TrainError> {
+        let width = self.norm.gamma.len();
+        let mut d_last = vec![0.0; d_out.len()];
+        let gamma = &self.norm.gamma;
+        let gamma = norm::backward(&self.last, gamma, &self.inverse, d_out, &mut d_last);
+        sums.add(self.norm.param, &gamma);
+        let mut gradient = d_last;
+        let embedding = &self.decoder.embed_tokens.weight;
+        let trained = embedding.is_require_grad();
+        let blocks = self.decoder.layers.iter().zip(self.blocks).enumerate();
+        for (index, (block, stored)) in blocks.rev() {
+            let at = Setting {
+                heads: &self.heads,
+                rotary: &self.rotary,
+                wanted: self.tokens.wanted_after(index, self.decoder),
+            };
+            let block = HostBlock::read(block)?;
+            let kept = match stored {
+                Stored::All(kept) => *kept,
+                Stored::Input(x) => block.forward(at, x),
+            };
+            let input = index > 0 || trained;
+            gradient = block.backward(at, kept, gradient, input, sums);
+        }
+        if trained {
+            if self.decoder.layers.is_empty() {
+                gradient = self.tokens.wanted().scatter(gradient, width);
+            }
+            let (sum, _) = sums.of(embedding);
+            for (id, gradient) in self.tokens.ids.iter().zip(gradient.chunks_exact(width)) {
+                let row = &mut sum[*id as usize * width..][..width];
+                for (sum, value) in row.iter_mut().zip(gradient) {
+                    *sum += value;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Rows of the embedding, `[ids, hidden]`.
+fn embed(decoder: &Decoder, ids: &[i64]) -> Result<Vec<f32>, TrainError> {
+    let table = decoder.embed_tokens.weight.val().without_autodiff();
+    let ids = TensorData::new(ids.to_vec(), [ids.len()]);
+    let ids = Tensor::from_data(ids, &table.device());
+    vector(table.select(0, ids))
+}

@@ -1,0 +1,48 @@
+//! Some rows of a matrix.
+
+use std::borrow::Cow;
+
+/// Positions that are wanted, out of `all`.
+#[derive(Clone, Copy)]
+pub(super) struct Rows<'a> {
+    /// Ascending; `None` for all of them.
+    places: Option<&'a [i64]>,
+    all: usize,
+}
+
+impl<'a> Rows<'a> {
+    pub(super) fn all(all: usize) -> Self {
+        Self { places: None, all }
+    }
+
+    pub(super) fn of(places: &'a [i64], all: usize) -> Self {
+        Self {
+            places: (places.len() < all).then_some(places),
+            all,
+        }
+    }
+
+    /// `[all, width]` to `[wanted, width]`.
+    pub(super) fn gather<'v>(&self, values: &'v [f32], width: usize) -> Cow<'v, [f32]> {
+        let Some(places) = self.places else {
+            return Cow::Borrowed(values);
+        };
+        let mut some = Vec::with_capacity(places.len() * width);
+        for place in places {
+            some.extend_from_slice(&values[*place as usize * width..][..width]);
+        }
+        Cow::Owned(some)
+    }
+
+    /// `[wanted, width]` to `[all, width]`, 0 elsewhere.
+    pub(super) fn scatter(&self, values: Vec<f32>, width: usize) -> Vec<f32> {
+        let Some(places) = self.places else {
+            return values;
+        };
+        let mut all = vec![0.0; self.all * width];
+        for (place, row) in places.iter().zip(values.chunks_exact(width)) {
+            all[*place as usize * width..][..width].copy_from_slice(row);
+        }
+        all
+    }
+}

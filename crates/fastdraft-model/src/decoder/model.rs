@@ -63,7 +63,7 @@ impl Decoder {
     pub fn block(&self, index: usize, x: Tensor<3>) -> Tensor<3> {
         let [_, seq, _] = x.dims();
         let positions = Positions::new(&self.config, seq, &x.device());
-        self.layers[index].forward(x, &positions)
+        self.layers[index].forward(x, &positions, positions.view(&self.config, index))
     }
 
     /// Logits of hidden states.

@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use fastdraft_model::DecoderConfig;
 use rayon::prelude::*;
 
 use super::{
@@ -35,6 +36,14 @@ pub(super) struct Inputs<'a> {
 }
 
 impl Heads {
+    /// Those of block `index`.
+    pub(super) fn of_block(self, config: &DecoderConfig, index: usize) -> Self {
+        Self {
+            window: config.window(index).unwrap_or(self.seq),
+            ..self
+        }
+    }
+
     fn scale(&self) -> f32 {
         1.0 / (self.dim as f32).sqrt()
     }

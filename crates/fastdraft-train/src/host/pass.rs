@@ -76,13 +76,14 @@ impl<'a> Pass<'a> {
             heads: config.heads,
             kv_heads: config.kv_heads,
             dim: config.head_dim,
-            window: config.sliding_window.unwrap_or(tokens.seq),
+            window: tokens.seq,
         };
         let rotary = Rotary::new(config, tokens.seq);
         let width = config.hidden_size;
         let mut x = embed(decoder, tokens.ids)?;
         let mut blocks = Vec::with_capacity(decoder.layers.len());
         for (index, block) in decoder.layers.iter().enumerate() {
+            let heads = heads.of_block(config, index);
             let at = Setting {
                 heads: &heads,
                 rotary: &rotary,
@@ -134,8 +135,9 @@ impl<'a> Pass<'a> {
         let trained = embedding.is_require_grad();
         let blocks = self.decoder.layers.iter().zip(self.blocks).enumerate();
         for (index, (block, stored)) in blocks.rev() {
+            let heads = self.heads.of_block(self.decoder.config(), index);
             let at = Setting {
-                heads: &self.heads,
+                heads: &heads,
                 rotary: &self.rotary,
                 wanted: self.tokens.wanted_after(index, self.decoder),
             };

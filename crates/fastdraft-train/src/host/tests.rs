@@ -138,6 +138,14 @@ fn kinds() -> Vec<(&'static str, DecoderConfig)> {
             DecoderConfig {
                 sliding_window: Some(9),
                 kv_heads: 4,
+                ..base.clone()
+            },
+        ),
+        (
+            "a window in two of three blocks",
+            DecoderConfig {
+                sliding_window: Some(9),
+                full_attention_layers: vec![1],
                 ..base
             },
         ),

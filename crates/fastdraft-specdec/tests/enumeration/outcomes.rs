@@ -20,6 +20,9 @@ impl Uniform for Script<'_> {
     }
 }
 
+/// Takes a block, its probability and the numbers that give it.
+pub type Visit<'a> = dyn FnMut(Vec<TokenId>, f64, &[f64]) + 'a;
+
 /// Visits every block that `judge` can give, with its probability times `weight` and the least
 /// numbers that give it.
 ///
@@ -29,7 +32,7 @@ pub fn outcomes(
     judge: &dyn Fn(&mut Script<'_>) -> Vec<TokenId>,
     numbers: &mut Vec<f64>,
     weight: f64,
-    found: &mut dyn FnMut(Vec<TokenId>, f64, &[f64]),
+    found: &mut Visit<'_>,
 ) {
     let run = |numbers: &[f64], filler| {
         let used = 0;

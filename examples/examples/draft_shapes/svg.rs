@@ -8,7 +8,7 @@ const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 360.0;
 const LEFT: f64 = 64.0;
 const RIGHT: f64 = 24.0;
-const TOP: f64 = 52.0;
+const TOP: f64 = 60.0;
 const BOTTOM: f64 = 64.0;
 /// Grid lines of the vertical axis.
 const LINES: usize = 5;
@@ -41,7 +41,8 @@ pub fn draw(report: &Report) -> String {
          .best{{fill:var(--dot)}}.bound{{stroke-dasharray:4 4}}</style>\n\
          <rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"var(--paper)\"/>\n\
          <text x=\"{LEFT}\" y=\"26\" font-size=\"15\" font-weight=\"600\">Milliseconds a token at {:.1}M \
-         parameters a pass, {}; dashed: weights over bandwidth</text>\n",
+         parameters a pass, {}</text>\n\
+         <text x=\"{LEFT}\" y=\"42\">dashed: weights over the bandwidth of memory</text>\n",
         report.budget as f64 / 1e6,
         report.dtype
     );

@@ -14,7 +14,8 @@ use std::{
 
 use clap::Parser;
 use fastdraft_data::source::read_prompts;
-use fastdraft_examples::{Dtype, INTERRUPTED, finish, target};
+use fastdraft_examples::{Dtype, INTERRUPTED, beside_cpu, finish, target};
+use fastdraft_hw::DeviceSpec;
 use fastdraft_train::{
     answers::AnswersFolder,
     generate::{GenerateConfig, Question},
@@ -51,9 +52,12 @@ struct Args {
     /// Of the sampling.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Weight format of the target.
+    /// Weight format of the target on the CPU.
     #[arg(long, value_enum, default_value = "bf16")]
     dtype: Dtype,
+    /// Where the target runs; any other device than `cpu` holds it in float32.
+    #[arg(long, default_value = "cpu")]
+    device: DeviceSpec,
 }
 
 fn main() -> ExitCode {
@@ -89,6 +93,7 @@ fn run(args: &Args) -> Result<bool, Box<dyn std::error::Error>> {
         limit: None,
         seed: args.seed,
         top_k: args.top_k,
+        device: beside_cpu(&args.device)?,
     };
     let folder = AnswersFolder::new(&args.out);
     let mut progress = Progress::start("answers of the target");

@@ -11,7 +11,7 @@ pub enum HwError {
     /// A text that names no device.
     #[error(
         "`{text}` is not a device: {reason}; accepted forms: cpu, cpu:libtorch, intel-gpu, \
-         intel-gpu:N, gaudi, gaudi:N, gaudi:FIRST-LAST"
+         intel-gpu:N, nvidia-gpu, nvidia-gpu:N, gaudi, gaudi:N, gaudi:FIRST-LAST"
     )]
     InvalidSpec {
         /// The text.

@@ -51,7 +51,8 @@ impl CardRange {
     }
 }
 
-/// A device by name: `cpu`, `cpu:libtorch`, `intel-gpu`, `intel-gpu:1`, `gaudi`, `gaudi:0-7`.
+/// A device by name: `cpu`, `cpu:libtorch`, `intel-gpu`, `intel-gpu:1`, `nvidia-gpu`, `gaudi`,
+/// `gaudi:0-7`.
 ///
 /// Without a number the first card is meant: `intel-gpu` and `intel-gpu:0` are one device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -62,6 +63,8 @@ pub enum DeviceSpec {
     Cpu(CpuRuntime),
     /// One Intel GPU, in PCI order.
     IntelGpu(u32),
+    /// One NVIDIA GPU, in PCI order.
+    NvidiaGpu(u32),
     /// Gaudi cards, in PCI order.
     Gaudi(CardRange),
 }
@@ -79,6 +82,8 @@ impl fmt::Display for DeviceSpec {
             Self::Cpu(CpuRuntime::LibTorch) => f.pad("cpu:libtorch"),
             Self::IntelGpu(0) => f.pad("intel-gpu"),
             Self::IntelGpu(index) => f.pad(&format!("intel-gpu:{index}")),
+            Self::NvidiaGpu(0) => f.pad("nvidia-gpu"),
+            Self::NvidiaGpu(index) => f.pad(&format!("nvidia-gpu:{index}")),
             Self::Gaudi(CardRange { first: 0, last: 0 }) => f.pad("gaudi"),
             Self::Gaudi(CardRange { first, last }) if first == last => {
                 f.pad(&format!("gaudi:{first}"))
@@ -127,6 +132,7 @@ fn parse(text: &str) -> Result<DeviceSpec, String> {
         ("cpu", Some(other)) => Err(format!("unknown CPU runtime `{other}`")),
         ("intel-gpu", None) => Ok(DeviceSpec::IntelGpu(0)),
         ("intel-gpu", Some(index)) => Ok(DeviceSpec::IntelGpu(number(index)?)),
+        ("nvidia-gpu", index) => Ok(DeviceSpec::NvidiaGpu(number(index.unwrap_or("0"))?)),
         ("gaudi", argument) => cards(argument.unwrap_or("0")).map(DeviceSpec::Gaudi),
         ("", _) => Err("the device kind is empty".to_owned()),
         (other, _) => Err(format!("unknown device kind `{other}`")),
@@ -159,6 +165,8 @@ mod tests {
             "cpu:libtorch",
             "intel-gpu",
             "intel-gpu:1",
+            "nvidia-gpu",
+            "nvidia-gpu:2",
             "gaudi",
             "gaudi:3",
             "gaudi:0-7",
@@ -174,6 +182,7 @@ mod tests {
     #[test]
     fn explicit_first_card_is_the_default_card() {
         assert_eq!("intel-gpu:0".parse(), "intel-gpu".parse::<DeviceSpec>());
+        assert_eq!("nvidia-gpu:0".parse(), "nvidia-gpu".parse::<DeviceSpec>());
         assert_eq!("gaudi:0-0".parse(), "gaudi".parse::<DeviceSpec>());
         assert_eq!(
             "gaudi:0-7".parse(),
@@ -199,6 +208,8 @@ mod tests {
             "intel-gpu:x",
             "intel-gpu:+1",
             "intel-gpu:-1",
+            "nvidia-gpu:",
+            "nvidia-gpu:0-1",
             "intel-gpu:4294967296",
             "gaudi:",
             "gaudi:7-0",
@@ -228,6 +239,7 @@ mod tests {
             "cpu",
             "gaudi",
             "intel-gpu",
+            "nvidia-gpu",
             ":",
             "-",
             "0",

@@ -5,17 +5,27 @@
 //! as every pass computes them anyway, so they can be recorded too.
 
 use std::{
-    cell::{Cell, RefCell},
     ops::ControlFlow,
-    sync::Arc,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
+use burn::tensor::Device;
 use fastdraft_data::{
     answers::Answer,
     teacher::{Request, Sampling, TargetTeacher, Teacher},
 };
-use fastdraft_model::engine::cpu::CpuBatch;
+use fastdraft_model::{
+    decoder::Decoder,
+    engine::{
+        burn::BurnBatch,
+        cpu::{CpuBatch, CpuModel},
+    },
+};
+use fastdraft_specdec::batch::BatchTarget;
 
 use crate::{
     error::TrainError, progress::Progress, target::TargetModel, teacher::SparseDistributions,
@@ -47,6 +57,24 @@ pub struct GenerateConfig {
     pub seed: u64,
     /// Most probable tokens that are recorded for every token of an answer; 0 records none.
     pub top_k: usize,
+    /// A Burn device that the target runs on in float32; `None` is the CPU engine, with the
+    /// target's weight format.
+    pub device: Option<Device>,
+}
+
+/// A target where it answers.
+pub(crate) enum Answerer {
+    Cpu(Arc<CpuModel>),
+    Burn(Decoder),
+}
+
+impl Answerer {
+    pub(crate) fn new(target: &TargetModel, device: Option<&Device>) -> Result<Self, TrainError> {
+        Ok(match device {
+            None => Self::Cpu(Arc::clone(&target.model)),
+            Some(device) => Self::Burn(Decoder::from_checkpoint(&target.checkpoint()?, device)?),
+        })
+    }
 }
 
 /// An answer and what the target thought of each of its tokens.
@@ -70,13 +98,48 @@ pub fn answer_each(
     questions: &[Question],
     config: &GenerateConfig,
     progress: &mut Progress,
-    mut take: impl FnMut(usize, TaughtAnswer) -> Result<ControlFlow<()>, TrainError>,
+    take: impl FnMut(usize, TaughtAnswer) -> Result<ControlFlow<()>, TrainError>,
+) -> Result<(), TrainError> {
+    let answerer = Answerer::new(target, config.device.as_ref())?;
+    answer_with(&answerer, target, questions, config, progress, take)
+}
+
+/// As [`answer_each`], with a target that is where it answers already.
+pub(crate) fn answer_with(
+    answerer: &Answerer,
+    target: &TargetModel,
+    questions: &[Question],
+    config: &GenerateConfig,
+    progress: &mut Progress,
+    take: impl FnMut(usize, TaughtAnswer) -> Result<ControlFlow<()>, TrainError>,
 ) -> Result<(), TrainError> {
     let Some(longest) = questions.iter().map(|question| question.ids.len()).max() else {
         return Err(TrainError::Empty {
             what: "the list of questions".into(),
         });
     };
+    let capacity = longest + config.max_new_tokens + 1;
+    let fingerprint = target.tokenizer.fingerprint();
+    match answerer {
+        Answerer::Cpu(model) => {
+            let batch = CpuBatch::new(Arc::clone(model), capacity, fingerprint);
+            answer_all(batch, target, questions, config, progress, take)
+        }
+        Answerer::Burn(decoder) => {
+            let batch = BurnBatch::new(decoder.clone(), capacity, fingerprint);
+            answer_all(batch, target, questions, config, progress, take)
+        }
+    }
+}
+
+fn answer_all(
+    batch: impl BatchTarget,
+    target: &TargetModel,
+    questions: &[Question],
+    config: &GenerateConfig,
+    progress: &mut Progress,
+    mut take: impl FnMut(usize, TaughtAnswer) -> Result<ControlFlow<()>, TrainError>,
+) -> Result<(), TrainError> {
     let requests: Vec<Request> = (questions.iter())
         .map(|question| Request {
             id: question.id.clone(),
@@ -88,23 +151,17 @@ pub fn answer_each(
         })
         .collect();
     let start = Instant::now();
-    let produced = Cell::new(0usize);
-    let taught = RefCell::new(vec![SparseDistributions::default(); questions.len()]);
-    let batch = CpuBatch::new(
-        Arc::clone(&target.model),
-        longest + config.max_new_tokens + 1,
-        target.tokenizer.fingerprint(),
-    );
+    let produced = AtomicUsize::new(0);
+    let taught: Vec<Mutex<SparseDistributions>> = (questions.iter())
+        .map(|_| Mutex::new(SparseDistributions::new(config.top_k)))
+        .collect();
     let mut teacher = TargetTeacher::new(batch, &target.tokenizer, config.batch)
         .with_end_ids(&target.config().eos_ids)
         .with_seed(config.seed)
         .with_observer(|index, _, logits| {
-            produced.set(produced.get() + 1);
-            if let Some(sparse) = taught.borrow_mut().get_mut(index) {
-                if sparse.k() != config.top_k {
-                    *sparse = SparseDistributions::new(config.top_k);
-                }
-                sparse.push_logits(logits);
+            produced.fetch_add(1, Ordering::Relaxed);
+            if let Some(sparse) = taught.get(index) {
+                locked(sparse).push_logits(logits);
             }
         });
     if let Some(limit) = config.limit {
@@ -125,8 +182,8 @@ pub fn answer_each(
                 (ended as f64 / questions.len() as f64).max(by_time),
                 &format!(
                     "{ended} answers  {} tokens  {:.0} tok/s",
-                    produced.get(),
-                    produced.get() as f64 / seconds.max(1e-9)
+                    produced.load(Ordering::Relaxed),
+                    produced.load(Ordering::Relaxed) as f64 / seconds.max(1e-9)
                 ),
             );
             if answer_ids.is_empty() {
@@ -141,7 +198,7 @@ pub fn answer_each(
                 answer_ids,
                 temperature: question.temperature as f32,
             };
-            let teacher = std::mem::take(&mut taught.borrow_mut()[index]);
+            let teacher = std::mem::take(&mut *locked(&taught[index]));
             take(index, TaughtAnswer { answer, teacher })
         })();
         next.unwrap_or_else(|error| {
@@ -150,6 +207,11 @@ pub fn answer_each(
         })
     });
     failed.map_or(Ok(()), Err)
+}
+
+/// What was recorded before a panic elsewhere is still whole: a position is added at once.
+fn locked(sparse: &Mutex<SparseDistributions>) -> MutexGuard<'_, SparseDistributions> {
+    sparse.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// All answers of [`answer_each`].

@@ -264,6 +264,7 @@ fn run(args: &Args) -> Outcome {
             seed: args.seed,
             // Cross-entropy needs the text alone.
             top_k: 0,
+            device: None,
         },
         &mut progress,
     )?;

@@ -1,7 +1,8 @@
 //! What a recipe trains on, and the draft it begins with.
 
-use std::{path::Path, sync::atomic::AtomicBool};
+use std::{path::Path, rc::Rc, sync::atomic::AtomicBool};
 
+use burn::tensor::Device;
 use fastdraft_data::{
     PackedTokens, Packer, frequency,
     source::{documents, read_prompts},
@@ -43,23 +44,40 @@ impl Rows {
     }
 }
 
-/// Rows of all sources of all stages; `None` when `stop` became true before they were there.
-/// Answers that the target has to write go below `out`, where the next run finds them.
+/// Rows of all sources of all stages, each source read once; `None` when `stop` became true before they were there.
+/// Answers that the target has to write, on `device` or else the CPU engine, go below `out`, where
+/// the next run finds them.
 pub fn stages(
     recipe: &ValidRecipe,
     target: &TargetModel,
     out: &Path,
+    device: Option<&Device>,
     stop: &AtomicBool,
-) -> Result<Option<Vec<Vec<Rows>>>, TrainError> {
+) -> Result<Option<Vec<Vec<Rc<Rows>>>>, TrainError> {
     let mut all = Vec::new();
+    let mut read: Vec<(SourceSpec, Rc<Rows>)> = Vec::new();
     for stage in &recipe.stages {
         let mut rows = Vec::new();
         for (i, source) in stage.sources.iter().enumerate() {
             let folder = out.join("answers").join(format!("{}-{i}", stage.name));
-            match source_rows(source, recipe, target, &folder, stop)? {
-                Some(found) => rows.push(found),
-                None => return Ok(None),
+            let same = |spec: &SourceSpec| {
+                let weighed = SourceSpec {
+                    weight: source.weight,
+                    ..spec.clone()
+                };
+                // Answers of each stage have a folder of their own.
+                source.answers.is_none() && weighed == *source
+            };
+            if let Some((_, found)) = read.iter().find(|(spec, _)| same(spec)) {
+                rows.push(Rc::clone(found));
+                continue;
             }
+            let Some(found) = source_rows(source, recipe, target, &folder, device, stop)? else {
+                return Ok(None);
+            };
+            let found = Rc::new(found);
+            read.push((source.clone(), Rc::clone(&found)));
+            rows.push(found);
         }
         all.push(rows);
     }
@@ -71,6 +89,7 @@ fn source_rows(
     recipe: &ValidRecipe,
     target: &TargetModel,
     folder: &Path,
+    device: Option<&Device>,
     stop: &AtomicBool,
 ) -> Result<Option<Rows>, TrainError> {
     let end = target.config().eos_ids.first().copied().unwrap_or(0);
@@ -84,7 +103,7 @@ fn source_rows(
     let folder = match (&source.answers, &source.answered) {
         (Some(spec), _) => {
             let folder = AnswersFolder::new(folder);
-            if !answer(spec, recipe.seed, target, &folder, stop)? {
+            if !answer(spec, recipe.seed, target, &folder, device, stop)? {
                 return Ok(None);
             }
             folder
@@ -105,6 +124,7 @@ fn answer(
     seed: u64,
     target: &TargetModel,
     folder: &AnswersFolder,
+    device: Option<&Device>,
     stop: &AtomicBool,
 ) -> Result<bool, TrainError> {
     let mut questions = Vec::new();
@@ -123,6 +143,7 @@ fn answer(
         limit: None,
         seed,
         top_k: spec.top_k,
+        device: device.cloned(),
     };
     let mut progress = Progress::start("answers of the target");
     let done = folder.complete(target, &questions, &config, &mut progress, stop)?;
@@ -133,7 +154,7 @@ fn answer(
 /// The draft before the first stage.
 pub fn draft(
     recipe: &ValidRecipe,
-    stages: &[Vec<Rows>],
+    stages: &[Vec<Rc<Rows>>],
     target: &TargetModel,
 ) -> Result<Checkpoint, TrainError> {
     let (spec, size) = (&recipe.draft, target.config().vocabulary_size);

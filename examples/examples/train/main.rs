@@ -16,7 +16,7 @@ use std::{
 };
 
 use clap::{Parser, ValueEnum};
-use fastdraft_examples::{Dtype, INTERRUPTED, finish, target, writable};
+use fastdraft_examples::{Dtype, INTERRUPTED, beside_cpu, finish, target, writable};
 use fastdraft_hw::{DeviceSpec, open};
 use fastdraft_model::Checkpoint;
 use fastdraft_train::{
@@ -43,7 +43,7 @@ struct Args {
     /// Where the draft, the metrics and the report go.
     #[arg(long, default_value = "out")]
     out: PathBuf,
-    /// Where it is trained.
+    /// Where it is trained, and where the target answers.
     #[arg(long, default_value = "cpu")]
     device: DeviceSpec,
     /// Weight format of the target and of drafts that are measured.
@@ -124,7 +124,11 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn std::error::Error>> {
         seen.store(true, Ordering::Relaxed);
     })?;
     let target = target(&recipe.target, args.dtype)?;
-    let Some(stages) = data::stages(&recipe, &target, &args.out, &stop)? else {
+    let device = match args.engine {
+        EngineKind::Burn => beside_cpu(&args.device)?,
+        EngineKind::Torch => None,
+    };
+    let Some(stages) = data::stages(&recipe, &target, &args.out, device.as_ref(), &stop)? else {
         eprintln!("stopped while the target answered; the same command goes on");
         return Ok(ExitCode::from(INTERRUPTED));
     };

@@ -6,7 +6,7 @@ use crate::error::HwError;
 use crate::spec::{CpuRuntime, DeviceSpec};
 
 #[cfg(feature = "wgpu")]
-mod intel;
+mod wgpu;
 
 /// Opens the device that `spec` names, never another one.
 ///
@@ -18,7 +18,7 @@ pub fn open(spec: &DeviceSpec) -> Result<Device, HwError> {
     match *spec {
         DeviceSpec::Cpu(CpuRuntime::Flex) => flex(*spec),
         DeviceSpec::Cpu(CpuRuntime::LibTorch) => libtorch(*spec),
-        DeviceSpec::IntelGpu(index) => intel_gpu(*spec, index),
+        DeviceSpec::IntelGpu(_) | DeviceSpec::NvidiaGpu(_) => gpu(*spec),
         DeviceSpec::Gaudi(_) => Err(HwError::NoRuntime {
             spec: *spec,
             reason: "Burn has no HPU runtime; train on Gaudi through the torch worker \
@@ -57,12 +57,12 @@ fn libtorch(spec: DeviceSpec) -> Result<Device, HwError> {
 }
 
 #[cfg(feature = "wgpu")]
-fn intel_gpu(spec: DeviceSpec, index: u32) -> Result<Device, HwError> {
-    intel::open(spec, index)
+fn gpu(spec: DeviceSpec) -> Result<Device, HwError> {
+    wgpu::open(spec)
 }
 
 #[cfg(not(feature = "wgpu"))]
-fn intel_gpu(spec: DeviceSpec, _index: u32) -> Result<Device, HwError> {
+fn gpu(spec: DeviceSpec) -> Result<Device, HwError> {
     Err(HwError::FeatureMissing {
         spec,
         feature: "wgpu",
@@ -91,14 +91,21 @@ mod tests {
 
     #[test]
     #[cfg(not(feature = "wgpu"))]
-    fn intel_gpu_never_becomes_the_cpu() {
-        let error = open(&"intel-gpu:1".parse().unwrap()).unwrap_err();
-        assert!(
-            error
-                .to_string()
-                .contains("`intel-gpu:1` needs feature `wgpu`"),
-            "{error}"
-        );
+    fn a_gpu_never_becomes_the_cpu() {
+        for name in ["intel-gpu:1", "nvidia-gpu"] {
+            let error = open(&name.parse().unwrap()).unwrap_err();
+            let expected = format!("`{name}` needs feature `wgpu`");
+            assert!(error.to_string().contains(&expected), "{error}");
+        }
+    }
+
+    #[test]
+    #[cfg(feature = "wgpu")]
+    fn an_absent_gpu_is_an_error() {
+        for name in ["intel-gpu:63", "nvidia-gpu:63"] {
+            let error = open(&name.parse().unwrap()).unwrap_err();
+            assert!(matches!(error, HwError::Absent { .. }), "{error}");
+        }
     }
 
     #[test]

@@ -24,6 +24,8 @@ pub enum DeviceKind {
     IntelGpu,
     /// An Intel neural processing unit: seen, but nothing here runs on it.
     IntelNpu,
+    /// An NVIDIA display device or 3D controller.
+    NvidiaGpu,
     /// A Habana Gaudi card of generation 1, 2 or 3.
     Gaudi,
     /// A Habana card of another generation: seen, but nothing here runs on it.

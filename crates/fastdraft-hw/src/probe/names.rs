@@ -2,12 +2,16 @@
 //!
 //! Habana ids are those of the kernel driver `habanalabs`, in tree and as Intel packages it (HL-288
 //! and HL-338 are PCIe cards). Names of Intel GPUs are those of `pci.ids` and of Intel's
-//! compute-runtime; NPU ids are those of the kernel driver `intel_vpu`.
+//! compute-runtime; NPU ids are those of the kernel driver `intel_vpu`. Names of NVIDIA GPUs are those
+//! of `pci.ids`.
 
 /// Vendor id of Intel.
 pub(super) const INTEL: u16 = 0x8086;
 /// Vendor id of Habana Labs, the maker of Gaudi.
 pub(super) const HABANA: u16 = 0x1da3;
+
+/// Vendor id of NVIDIA.
+pub(super) const NVIDIA: u16 = 0x10de;
 
 /// A Gaudi card by its device id: name and HBM in GiB, where the product has one size.
 pub(super) fn gaudi(device: u16) -> Option<(&'static str, Option<u64>)> {
@@ -52,6 +56,20 @@ pub(super) fn intel_gpu(device: u16) -> Option<(&'static str, Option<u64>)> {
         0x7d51 | 0x7dd1 => ("Intel Arc Graphics (Arrow Lake)", None),
         0xe20b => ("Intel Arc B580", Some(12)),
         0xe20c => ("Intel Arc B570", Some(10)),
+        _ => return None,
+    })
+}
+
+/// An NVIDIA GPU by its device id: name, and memory in GiB.
+pub(super) fn nvidia_gpu(device: u16) -> Option<(&'static str, Option<u64>)> {
+    Some(match device {
+        0x20b0 => ("NVIDIA A100 SXM4 40GB", Some(40)),
+        0x20b2 => ("NVIDIA A100 SXM4 80GB", Some(80)),
+        0x20f1 => ("NVIDIA A100 PCIe 40GB", Some(40)),
+        0x20b5 => ("NVIDIA A100 PCIe 80GB", Some(80)),
+        0x2330 => ("NVIDIA H100 SXM5 80GB", Some(80)),
+        0x2331 => ("NVIDIA H100 PCIe", Some(80)),
+        0x2684 => ("NVIDIA GeForce RTX 4090", Some(24)),
         _ => return None,
     })
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::names::{self, HABANA, INTEL};
+use super::names::{self, HABANA, INTEL, NVIDIA};
 use super::{DeviceInfo, DeviceKind, MemorySource, Runtime, read};
 
 const DISPLAY: u32 = 0x03;
@@ -41,6 +41,15 @@ fn device(root: &Path, directory: &Path, nodes: &[AccelNode]) -> Option<DeviceIn
             None,
             Vec::new(),
         ),
+        (NVIDIA, DISPLAY) => {
+            let known = names::nvidia_gpu(device);
+            (
+                DeviceKind::NvidiaGpu,
+                known.map_or_else(|| unnamed("NVIDIA GPU"), |(name, _)| name.to_owned()),
+                known.and_then(|(_, gibibytes)| data_sheet(gibibytes)),
+                vec![Runtime::Wgpu, Runtime::TorchWorker],
+            )
+        }
         (HABANA, _) => match names::gaudi(device) {
             Some((name, gibibytes)) => (
                 DeviceKind::Gaudi,

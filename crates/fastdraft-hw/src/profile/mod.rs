@@ -42,6 +42,8 @@ pub enum ProfileKind {
     IntelGpu,
     /// A Gaudi card.
     Gaudi,
+    /// An NVIDIA GPU.
+    NvidiaGpu,
     /// A device that this crate cannot open, for comparison.
     Other,
 }

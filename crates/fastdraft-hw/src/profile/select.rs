@@ -27,7 +27,7 @@ impl Profile {
     /// The profile for `spec` on a machine with `devices`, as [`probe`](crate::probe()) lists them.
     ///
     /// A device that is absent is planned from the profile of another of its kind in the machine, or
-    /// of its kind: Gaudi 2, Arc 140V. The processor is planned from `measurement` when there is one.
+    /// of its kind: Gaudi 2, Arc 140V, H100. The processor is planned from `measurement` when there is one.
     ///
     /// # Errors
     ///
@@ -44,6 +44,11 @@ impl Profile {
                 let cards = of_kind(devices, DeviceKind::IntelGpu, 0, u64::MAX);
                 let found = of_kind(devices, DeviceKind::IntelGpu, index.into(), 1);
                 accelerator(&found, &cards, 1, ProfileKind::IntelGpu, "arc-140v")
+            }
+            DeviceSpec::NvidiaGpu(index) => {
+                let cards = of_kind(devices, DeviceKind::NvidiaGpu, 0, u64::MAX);
+                let found = of_kind(devices, DeviceKind::NvidiaGpu, index.into(), 1);
+                accelerator(&found, &cards, 1, ProfileKind::NvidiaGpu, "h100")
             }
             DeviceSpec::Gaudi(cards) => {
                 let (first, count) = (cards.first(), cards.count());

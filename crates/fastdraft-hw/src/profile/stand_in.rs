@@ -26,6 +26,12 @@ impl Profile {
             DeviceSpec::IntelGpu(index) => {
                 (ProfileKind::IntelGpu, DeviceKind::IntelGpu, index.into(), 1)
             }
+            DeviceSpec::NvidiaGpu(index) => (
+                ProfileKind::NvidiaGpu,
+                DeviceKind::NvidiaGpu,
+                index.into(),
+                1,
+            ),
             DeviceSpec::Gaudi(cards) => (
                 ProfileKind::Gaudi,
                 DeviceKind::Gaudi,

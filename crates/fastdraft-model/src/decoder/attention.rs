@@ -74,10 +74,10 @@ impl Attention {
     /// of a group share one product, so nothing is repeated.
     ///
     /// # Shapes
-    /// - `q`: `[1, heads, seq, head_dim]`
-    /// - `k`, `v`: `[1, kv_heads, span, head_dim]`
-    /// - `mask`: `[1, 1, seq, span]`
-    /// - output: `[1, seq, heads · head_dim]`
+    /// - `q`: `[batch, heads, seq, head_dim]`
+    /// - `k`, `v`: `[batch, kv_heads, span, head_dim]`
+    /// - `mask`: `[batch, 1, seq, span]`
+    /// - output: `[batch, seq, heads · head_dim]`
     pub(crate) fn attend(
         &self,
         q: Tensor<4>,
@@ -85,21 +85,21 @@ impl Attention {
         v: Tensor<4>,
         mask: Tensor<4>,
     ) -> Tensor<3> {
-        let [_, heads, seq, dim] = q.dims();
+        let [batch, heads, seq, dim] = q.dims();
         let span = k.dims()[2];
-        let grouped = [1, self.kv_heads, heads / self.kv_heads * seq, dim];
+        let grouped = [batch, self.kv_heads, heads / self.kv_heads * seq, dim];
         let scores = q
             .reshape(grouped)
             .matmul(k.swap_dims(2, 3))
             .mul_scalar(self.scale())
-            .reshape([1, heads, seq, span])
+            .reshape([batch, heads, seq, span])
             + mask;
-        let weights = softmax(scores, 3).reshape([1, self.kv_heads, grouped[2], span]);
+        let weights = softmax(scores, 3).reshape([batch, self.kv_heads, grouped[2], span]);
         weights
             .matmul(v)
-            .reshape([1, heads, seq, dim])
+            .reshape([batch, heads, seq, dim])
             .swap_dims(1, 2)
-            .reshape([1, seq, heads * dim])
+            .reshape([batch, seq, heads * dim])
     }
 
     fn scale(&self) -> f64 {

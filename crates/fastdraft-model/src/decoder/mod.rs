@@ -11,4 +11,4 @@ pub use attention::Attention;
 pub use block::Block;
 pub use mlp::Mlp;
 pub use model::Decoder;
-pub(crate) use rope::Positions;
+pub(crate) use rope::{Angles, Positions, Views};

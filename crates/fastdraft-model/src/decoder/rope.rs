@@ -8,8 +8,7 @@ use crate::config::{DecoderConfig, Rotary};
 #[derive(Debug, Clone)]
 pub(crate) struct Positions {
     pub(super) angles: Angles,
-    full: View,
-    windowed: Option<View>,
+    views: Views,
 }
 
 /// By what queries and keys are turned.
@@ -21,7 +20,14 @@ pub(crate) struct Angles {
     sin: Tensor<4>,
 }
 
-/// What the tokens of a pass see.
+/// What the tokens of a pass see, block by block.
+#[derive(Debug, Clone)]
+pub(crate) struct Views {
+    full: View,
+    windowed: Option<View>,
+}
+
+/// What the tokens of a pass see in a block.
 #[derive(Debug, Clone)]
 pub(crate) struct View {
     /// `[1, 1, seq, span]`, 0 where visible and very negative elsewhere.
@@ -61,22 +67,9 @@ impl Positions {
         seq: usize,
         device: &Device,
     ) -> Self {
-        let half = rotary.frequencies.len();
-        let end = past + seq;
-        let angles = |f: fn(f32) -> f32| -> Tensor<4> {
-            let scale = rotary.attention_factor;
-            let data: Vec<f32> = (past..end)
-                .flat_map(|p| (rotary.frequencies.iter()).map(move |w| scale * f(p as f32 * w)))
-                .collect();
-            Tensor::from_data(TensorData::new(data, [1, 1, seq, half]), device)
-        };
         Self {
-            angles: Angles {
-                cos: angles(f32::cos),
-                sin: angles(f32::sin),
-            },
-            full: View::new(end, past, seq, device),
-            windowed: (config.sliding_window).map(|window| View::new(window, past, seq, device)),
+            angles: Angles::at(rotary, past..past + seq, device),
+            views: Views::new(config, past, seq, device),
         }
     }
 
@@ -94,6 +87,21 @@ impl Positions {
 
     /// What the tokens see in block `layer`.
     pub(crate) fn view(&self, config: &DecoderConfig, layer: usize) -> &View {
+        self.views.of(config, layer)
+    }
+}
+
+impl Views {
+    /// Of `seq` tokens after `past` others.
+    pub(crate) fn new(config: &DecoderConfig, past: usize, seq: usize, device: &Device) -> Self {
+        Self {
+            full: View::new(past + seq, past, seq, device),
+            windowed: (config.sliding_window).map(|window| View::new(window, past, seq, device)),
+        }
+    }
+
+    /// What the tokens see in block `layer`.
+    pub(crate) fn of(&self, config: &DecoderConfig, layer: usize) -> &View {
         match &self.windowed {
             Some(windowed) if config.window(layer).is_some() => windowed,
             _ => &self.full,
@@ -102,6 +110,26 @@ impl Positions {
 }
 
 impl Angles {
+    /// Of tokens at these positions.
+    pub(crate) fn at(
+        rotary: &Rotary,
+        positions: impl ExactSizeIterator<Item = usize> + Clone,
+        device: &Device,
+    ) -> Self {
+        let shape = [1, 1, positions.len(), rotary.frequencies.len()];
+        let angles = |f: fn(f32) -> f32| -> Tensor<4> {
+            let scale = rotary.attention_factor;
+            let data: Vec<f32> = (positions.clone())
+                .flat_map(|p| (rotary.frequencies.iter()).map(move |w| scale * f(p as f32 * w)))
+                .collect();
+            Tensor::from_data(TensorData::new(data, shape), device)
+        };
+        Self {
+            cos: angles(f32::cos),
+            sin: angles(f32::sin),
+        }
+    }
+
     /// Rotates `[batch, heads, seq, head_dim]`, pairing element `i` with `i + head_dim / 2`.
     pub(super) fn rotate(&self, x: Tensor<4>) -> Tensor<4> {
         let half = x.dims()[3] / 2;

@@ -1,6 +1,7 @@
 //! What every engine's batch does the same way as a `BatchTarget`.
 
 use fastdraft_specdec::{LogitRows, batch::BatchItem};
+use rayon::prelude::*;
 
 use super::held::{Cache, Held};
 use crate::error::ModelError;
@@ -10,7 +11,8 @@ pub(super) trait Passes {
     type Cache: Cache;
     /// Tokens of one prefill pass; bounds the buffers, not the result.
     const PREFILL: usize;
-    fn empty(&self, capacity: usize) -> Self::Cache;
+    /// A cache for the sequences of a slot.
+    fn empty(&mut self, slot: usize, capacity: usize) -> Self::Cache;
     /// Runs tokens of one sequence for its cache alone.
     fn prefill(&mut self, cache: &mut Self::Cache, tokens: &[u32]) -> Result<(), ModelError>;
     /// Runs the tokens of every sequence, each at least one, and keeps the logits of the last
@@ -93,11 +95,15 @@ impl<C: Cache> Slots<C> {
         if outcome.is_ok() {
             let size = model.head_size();
             let mut rows = model.logits();
+            let mut copies = Vec::with_capacity(shares.len());
             for (share, out) in shares.iter().zip(out) {
                 let (own, rest) = rows.split_at(share.outputs * size);
-                out.reset(share.outputs, size).copy_from_slice(own);
+                copies.push((out, share.outputs, own));
                 rows = rest;
             }
+            copies.into_par_iter().for_each(|(out, outputs, own)| {
+                out.reset(outputs, size).copy_from_slice(own);
+            });
         }
         for share in shares {
             self.slots[share.index] = Some(share.held);
@@ -108,7 +114,7 @@ impl<C: Cache> Slots<C> {
     /// Takes the slot of an item out, so that a pass can borrow many at once.
     fn take(
         &mut self,
-        model: &impl Passes<Cache = C>,
+        model: &mut impl Passes<Cache = C>,
         item: &BatchItem<'_>,
     ) -> Result<Share<C>, ModelError> {
         if self.slots.len() <= item.slot {
@@ -116,7 +122,9 @@ impl<C: Cache> Slots<C> {
         }
         let outputs = item.proposal.len() + 1;
         let held = self.slots[item.slot].take();
-        let mut held = held.unwrap_or_else(|| Held::new(model.empty(self.capacity), self.capacity));
+        let mut held = held.unwrap_or_else(|| {
+            Held::new(model.empty(item.slot, self.capacity), self.capacity)
+        });
         match held.begin(item.context, item.proposal, outputs) {
             Ok(pending) => Ok(Share {
                 index: item.slot,

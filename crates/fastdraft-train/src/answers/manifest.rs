@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use super::io;
+use super::{PART, io};
 use crate::{
     error::TrainError,
     generate::{GenerateConfig, Question},
@@ -22,7 +22,10 @@ pub(super) struct Manifest {
     vocabulary: String,
     /// Shape of the target, and how its weights are held.
     target: String,
-    pub(super) questions: usize,
+    questions: usize,
+    /// Questions of a part.
+    #[serde(default = "least")]
+    pub(super) part: usize,
     /// Over names, ids and temperatures of the questions.
     questions_hash: String,
     max_new_tokens: usize,
@@ -37,21 +40,28 @@ impl Manifest {
         config: &GenerateConfig,
     ) -> Self {
         let model = target.config();
+        let held = match config.device {
+            None => format!("{} bytes a pass", target.model.bytes_per_pass()),
+            Some(_) => "float32 on a Burn device".into(),
+        };
         Self {
             version: VERSION,
             vocabulary: format!("{:016x}", target.tokenizer.fingerprint()),
             target: format!(
-                "{} blocks of width {}, {} bytes a pass",
-                model.layers,
-                model.hidden_size,
-                target.model.bytes_per_pass()
+                "{} blocks of width {}, {}",
+                model.layers, model.hidden_size, held
             ),
             questions: questions.len(),
+            part: PART.max(4 * config.batch),
             questions_hash: format!("{:016x}", hash(questions)),
             max_new_tokens: config.max_new_tokens,
             seed: config.seed,
             top_k: config.top_k,
         }
+    }
+
+    pub(super) fn parts(&self) -> usize {
+        self.questions.div_ceil(self.part.max(1))
     }
 
     pub(super) fn read(folder: &Path) -> Result<Self, TrainError> {
@@ -75,6 +85,11 @@ impl Manifest {
             diff: crate::checkpoint::diff::lines(&text(&found), &text(self)),
         })
     }
+}
+
+/// Of folders that do not say it.
+fn least() -> usize {
+    PART
 }
 
 /// FNV-1a, 64 bits.

@@ -1,7 +1,7 @@
 //! Answers of the target on disk, written once and trained on many times.
 //!
 //! A folder holds `manifest.json`, which says what was asked and how, and parts of
-//! [`PART`] questions: `answers-NNNNN.jsonl`, readable by
+//! [`PART`] questions, or four times as many as share a pass: `answers-NNNNN.jsonl`, readable by
 //! [`read_answers`](fastdraft_data::answers::read_answers), and, when probabilities were recorded,
 //! `answers-NNNNN.safetensors` with `ids` (`[positions, top_k]`, u32) and `probabilities` (same
 //! shape, f32), 8 · `top_k` bytes a token. A part appears whole or not at all, so a run that was
@@ -21,7 +21,7 @@ use fastdraft_data::{PackedTokens, Packer};
 
 use crate::{
     error::TrainError,
-    generate::{GenerateConfig, Question, TaughtAnswer, answer_each},
+    generate::{Answerer, GenerateConfig, Question, TaughtAnswer, answer_with},
     progress::Progress,
     stage::Source,
     target::TargetModel,
@@ -29,7 +29,7 @@ use crate::{
 };
 use manifest::Manifest;
 
-/// Questions of a part.
+/// Questions of a part, at least.
 pub const PART: usize = 256;
 
 /// Answers in a folder.
@@ -55,7 +55,8 @@ impl AnswersFolder {
     ///
     /// # Errors
     /// [`TrainError::AnswersChanged`] when the folder belongs to other questions or settings,
-    /// [`TrainError::Io`] when it cannot be written, and as [`answer_each`].
+    /// [`TrainError::Io`] when it cannot be written, and as
+    /// [`answer_each`](crate::generate::answer_each).
     pub fn complete(
         &self,
         target: &TargetModel,
@@ -67,18 +68,22 @@ impl AnswersFolder {
         let manifest = Manifest::new(target, questions, config);
         fs::create_dir_all(&self.path).map_err(|error| io(&self.path, error))?;
         manifest.claim(&self.path)?;
-        for (number, part) in questions.chunks(PART).enumerate() {
+        let (parts, mut answerer) = (questions.chunks(manifest.part), None);
+        for (number, part) in parts.enumerate() {
             if part::exists(&self.path, number) {
                 continue;
             }
+            if answerer.is_none() {
+                answerer = Some(Answerer::new(target, config.device.as_ref())?);
+            }
             progress.set(
-                (number * PART) as f64 / questions.len() as f64,
-                &format!("part {} of {}", number + 1, questions.len().div_ceil(PART)),
+                (number * manifest.part) as f64 / questions.len() as f64,
+                &format!("part {} of {}", number + 1, manifest.parts()),
             );
             let mut answers: Vec<(usize, TaughtAnswer)> = Vec::with_capacity(part.len());
             let mut stopped = stop.load(Ordering::Relaxed);
-            if !stopped {
-                answer_each(target, part, config, progress, |index, answer| {
+            if let (Some(answerer), false) = (&answerer, stopped) {
+                answer_with(answerer, target, part, config, progress, |index, answer| {
                     answers.push((index, answer));
                     stopped = stop.load(Ordering::Relaxed);
                     Ok(if stopped {
@@ -105,7 +110,7 @@ impl AnswersFolder {
     /// probabilities do not fit their answers.
     pub fn read(&self) -> Result<Vec<TaughtAnswer>, TrainError> {
         let manifest = Manifest::read(&self.path)?;
-        let parts = manifest.questions.div_ceil(PART);
+        let parts = manifest.parts();
         let found = (0..parts).filter(|number| part::exists(&self.path, *number));
         let found = found.count();
         if found < parts {

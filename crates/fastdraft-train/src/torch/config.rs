@@ -39,6 +39,7 @@ impl From<&DeviceSpec> for TorchDevice {
         match spec {
             DeviceSpec::IntelGpu(_) => Self::Xpu,
             DeviceSpec::Gaudi(_) => Self::Hpu,
+            DeviceSpec::NvidiaGpu(_) => Self::Cuda,
             _ => Self::Cpu,
         }
     }

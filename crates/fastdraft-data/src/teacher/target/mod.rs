@@ -21,8 +21,9 @@ use sequence::Sequence;
 
 /// Sees every token of an answer with the logits, shape `[vocabulary]`, that it was drawn from.
 ///
-/// The number is that of the request. Top-k probabilities can be recorded this way.
-pub type Observer<'a> = dyn FnMut(usize, u32, &[f32]) + 'a;
+/// The number is that of the request. Top-k probabilities can be recorded this way. The tokens of
+/// one answer come in order; those of several may come at the same time, from several threads.
+pub type Observer<'a> = dyn Fn(usize, u32, &[f32]) + Sync + 'a;
 
 /// A teacher made of a target, and of drafts if it is to run speculatively.
 ///
@@ -160,7 +161,7 @@ impl<'a, T, D> TargetTeacher<'a, T, D> {
 
     /// Shows every token and its logits to `observer`.
     #[must_use]
-    pub fn with_observer(mut self, observer: impl FnMut(usize, u32, &[f32]) + 'a) -> Self {
+    pub fn with_observer(mut self, observer: impl Fn(usize, u32, &[f32]) + Sync + 'a) -> Self {
         self.models.get_mut().observer = Some(Box::new(observer));
         self
     }
@@ -240,6 +241,7 @@ impl<T: BatchTarget, D: Draft> TargetTeacher<'_, T, D> {
         models.score(round, &mut problems);
         let ending = self.ending();
         let requests = round.requests;
+        let observer = models.observer.as_deref();
         round
             .running
             .par_iter_mut()
@@ -249,17 +251,16 @@ impl<T: BatchTarget, D: Draft> TargetTeacher<'_, T, D> {
             .for_each(|((sequence, rows), problem)| {
                 let stop = &requests[sequence.index].stop;
                 *problem = sequence.judge(rows, vocabulary, &ending, stop).err();
+                if let (None, Some(observer)) = (&problem, observer) {
+                    for (row, &token) in sequence.emitted().iter().enumerate() {
+                        observer(sequence.index, token, rows.row(row).unwrap_or_default());
+                    }
+                }
             });
         for (position, problem) in problems.iter_mut().enumerate() {
             let sequence = &round.running[position];
             if problem.is_some() {
                 continue;
-            }
-            if let Some(observer) = &mut models.observer {
-                for (row, &token) in sequence.emitted().iter().enumerate() {
-                    let logits = round.rows[position].row(row).unwrap_or_default();
-                    observer(sequence.index, token, logits);
-                }
             }
             *problem = models.forget(sequence.slot, sequence.kept()).err();
         }

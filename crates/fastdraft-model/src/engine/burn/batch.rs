@@ -1,20 +1,25 @@
 //! Many sequences over one decoder.
 
-use burn::tensor::Tensor;
 use fastdraft_specdec::{
     LogitRows, Vocabulary,
     batch::{BatchItem, BatchTarget},
 };
 
-use super::{cache::KvCache, pass::Segment};
+use super::{
+    pool::{Lane, Pool, Row},
+    runner::to_host,
+};
 use crate::{
     decoder::Decoder,
     engine::batch::{Part, Passes, Slots},
     error::ModelError,
 };
 
-/// A batched target on a Burn device: every pass scores all its sequences, whatever their lengths,
-/// without padding.
+/// A batched target on a Burn device: every pass scores all its sequences, whatever their lengths.
+///
+/// Products with weights see the tokens of all sequences side by side, without padding. Attention
+/// takes the sequences with few new tokens together, each as if it had as many tokens as the
+/// longest, because hundreds of small operations would cost a GPU more than the padding does.
 ///
 /// ```
 /// use std::ops::ControlFlow;
@@ -40,54 +45,57 @@ use crate::{
 #[derive(Debug)]
 pub struct BurnBatch {
     runner: Runner,
-    slots: Slots<KvCache>,
+    slots: Slots<Lane>,
     vocabulary: Vocabulary,
 }
 
-/// A decoder with the logits of its last pass.
+/// A decoder with the keys and values of all slots, and the logits of its last pass.
 #[derive(Debug)]
-pub(super) struct Runner {
-    pub(super) decoder: Decoder,
+struct Runner {
+    decoder: Decoder,
+    pool: Pool,
     logits: Vec<f32>,
 }
 
 impl Runner {
-    pub(super) fn new(decoder: Decoder) -> Self {
-        Self {
-            decoder,
-            logits: Vec::new(),
-        }
+    fn ragged(parts: &[Part<'_, Lane>]) -> Vec<Row> {
+        (parts.iter())
+            .map(|part| Row {
+                slot: part.cache.slot(),
+                past: part.cache.len(),
+                seq: part.tokens.len(),
+                outputs: part.outputs,
+            })
+            .collect()
     }
 }
 
 impl Passes for Runner {
-    type Cache = KvCache;
-    const PREFILL: usize = 256;
+    type Cache = Lane;
+    const PREFILL: usize = 1024;
 
-    fn empty(&self, capacity: usize) -> KvCache {
-        let device = self.decoder.norm.gamma.val().device();
-        KvCache::new(self.decoder.config(), capacity, &device)
+    fn empty(&mut self, slot: usize, _capacity: usize) -> Lane {
+        self.pool.reserve(slot);
+        Lane::new(slot)
     }
 
-    fn prefill(&mut self, cache: &mut KvCache, tokens: &[u32]) -> Result<(), ModelError> {
+    fn prefill(&mut self, cache: &mut Lane, tokens: &[u32]) -> Result<(), ModelError> {
         let outputs = 0;
-        let segment = Segment {
+        let parts = vec![Part {
             cache,
             tokens,
             outputs,
-        };
-        self.decoder.extend(&mut [segment]).map(drop)
+        }];
+        self.pass(parts)
     }
 
-    fn pass(&mut self, parts: Vec<Part<'_, KvCache>>) -> Result<(), ModelError> {
-        let mut segments: Vec<Segment<'_>> = (parts.into_iter())
-            .map(|part| Segment {
-                cache: part.cache,
-                tokens: part.tokens,
-                outputs: part.outputs,
-            })
-            .collect();
-        self.logits = to_host(self.decoder.forward_segments(&mut segments)?)?;
+    fn pass(&mut self, parts: Vec<Part<'_, Lane>>) -> Result<(), ModelError> {
+        let tokens: Vec<&[u32]> = parts.iter().map(|part| part.tokens).collect();
+        let logits = (self.pool).forward(&self.decoder, &Self::ragged(&parts), &tokens)?;
+        self.logits = logits.map(to_host).transpose()?.unwrap_or_default();
+        for part in parts {
+            part.cache.advance(part.tokens.len());
+        }
         Ok(())
     }
 
@@ -100,24 +108,20 @@ impl Passes for Runner {
     }
 }
 
-fn to_host(logits: Tensor<2>) -> Result<Vec<f32>, ModelError> {
-    (logits.into_data().convert::<f32>())
-        .try_into_vec()
-        .map_err(|error| ModelError::InvalidPass {
-            reason: format!("logits: {error:?}"),
-        })
-}
-
 impl BurnBatch {
-    /// A target whose sequences have room for `capacity` tokens each; memory is taken when a
-    /// sequence first appears and kept for the next one in its slot. `fingerprint` identifies the
+    /// A target whose sequences have room for `capacity` tokens each; memory for twice as many
+    /// slots is taken when a slot first appears that has none. `fingerprint` identifies the
     /// tokenizer.
     #[must_use]
     pub fn new(decoder: Decoder, capacity: usize, fingerprint: u64) -> Self {
         Self {
             slots: Slots::new(capacity),
             vocabulary: Vocabulary::new(decoder.config().vocabulary_size, fingerprint),
-            runner: Runner::new(decoder),
+            runner: Runner {
+                pool: Pool::new(&decoder, capacity),
+                decoder,
+                logits: Vec::new(),
+            },
         }
     }
 }

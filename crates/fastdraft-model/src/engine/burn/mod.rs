@@ -9,6 +9,10 @@ mod batch;
 mod cache;
 mod pass;
 #[cfg(feature = "specdec")]
+mod pool;
+#[cfg(feature = "specdec")]
+mod runner;
+#[cfg(feature = "specdec")]
 mod specdec;
 
 #[cfg(feature = "specdec")]

@@ -4,7 +4,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 
 use super::cache::KvCache;
 use crate::{
-    decoder::{Decoder, Positions},
+    decoder::{Angles, Decoder, Positions},
     error::ModelError,
 };
 
@@ -78,11 +78,8 @@ impl Decoder {
     pub(super) fn extend(&self, segments: &mut [Segment<'_>]) -> Result<Tensor<3>, ModelError> {
         self.check(segments)?;
         let device = self.norm.gamma.val().device();
-        let ids: Vec<i64> = (segments.iter())
-            .flat_map(|segment| segment.tokens.iter().map(|&id| i64::from(id)))
-            .collect();
-        let total = ids.len();
-        let ids: Tensor<2, Int> = Tensor::from_data(TensorData::new(ids, [1, total]), &device);
+        let ids = (segments.iter()).flat_map(|segment| segment.tokens);
+        let ids = ids.copied().collect();
         let positions: Vec<Positions> = (segments.iter())
             .map(|segment| {
                 let (cache, seq) = (&segment.cache, segment.tokens.len());
@@ -90,28 +87,51 @@ impl Decoder {
             })
             .collect();
         let angles = Positions::angles(&positions);
-        let mut x = self.embed_tokens.forward(ids);
-        for (index, block) in self.layers.iter().enumerate() {
-            x = block.with_attention(x, |x| {
-                let attention = &block.self_attn;
-                let (q, k, v) = attention.project(x, &angles);
-                let mut start = 0;
-                let mut attended = Vec::with_capacity(segments.len());
-                for (segment, positions) in segments.iter_mut().zip(&positions) {
-                    let seq = segment.tokens.len();
-                    let own = |all: &Tensor<4>| all.clone().narrow(2, start, seq);
-                    let view = positions.view(self.config(), index);
-                    let (k, v) = segment.cache.extend(index, view.first, own(&k), own(&v));
-                    attended.push(attention.attend(own(&q), k, v, view.mask.clone()));
-                    start += seq;
-                }
-                attention.o_proj.forward(joined(attended))
-            });
-        }
+        let x = self.through(ids, &angles, |layer, q, k, v| {
+            let attention = &self.layers[layer].self_attn;
+            let mut start = 0;
+            let mut attended = Vec::with_capacity(segments.len());
+            for (segment, positions) in segments.iter_mut().zip(&positions) {
+                let seq = segment.tokens.len();
+                let own = |all: &Tensor<4>| all.clone().narrow(2, start, seq);
+                let view = positions.view(self.config(), layer);
+                let (k, v) = segment.cache.extend(layer, view.first, own(&k), own(&v));
+                attended.push(attention.attend(own(&q), k, v, view.mask.clone()));
+                start += seq;
+            }
+            joined(attended)
+        });
         for segment in segments {
             segment.cache.advance(segment.tokens.len());
         }
         Ok(x)
+    }
+
+    /// The residual stream of tokens after all blocks. `attend` gets a block's number with its
+    /// rotated queries, its keys and its values, and returns what the queries see,
+    /// `[1, tokens, heads · head_dim]`.
+    ///
+    /// # Shapes
+    /// - queries: `[1, heads, tokens, head_dim]`
+    /// - keys, values: `[1, kv_heads, tokens, head_dim]`
+    /// - output: `[1, tokens, hidden]`
+    pub(super) fn through(
+        &self,
+        ids: Vec<u32>,
+        angles: &Angles,
+        mut attend: impl FnMut(usize, Tensor<4>, Tensor<4>, Tensor<4>) -> Tensor<3>,
+    ) -> Tensor<3> {
+        let device = self.norm.gamma.val().device();
+        let ids: Vec<i64> = ids.into_iter().map(i64::from).collect();
+        let total = ids.len();
+        let ids: Tensor<2, Int> = Tensor::from_data(TensorData::new(ids, [1, total]), &device);
+        let x = self.embed_tokens.forward(ids);
+        (self.layers.iter().enumerate()).fold(x, |x, (layer, block)| {
+            block.with_attention(x, |x| {
+                let (q, k, v) = block.self_attn.project(x, angles);
+                block.self_attn.o_proj.forward(attend(layer, q, k, v))
+            })
+        })
     }
 
     fn check(&self, segments: &[Segment<'_>]) -> Result<(), ModelError> {
@@ -146,7 +166,7 @@ impl Decoder {
 }
 
 /// Tokens of several sequences, one after the other.
-fn joined(mut parts: Vec<Tensor<3>>) -> Tensor<3> {
+pub(super) fn joined(mut parts: Vec<Tensor<3>>) -> Tensor<3> {
     match parts.len() {
         1 => parts.swap_remove(0),
         _ => Tensor::cat(parts, 1),

@@ -3,7 +3,7 @@
 use burn::tensor::Device;
 use fastdraft_specdec::{Draft, LogitRows, Proposal, Sampler, Target, TokenId, Vocabulary};
 
-use super::{batch::Runner, cache::KvCache};
+use super::{cache::KvCache, runner::Runner};
 use crate::{
     checkpoint::{Checkpoint, DraftVocabulary},
     decoder::Decoder,

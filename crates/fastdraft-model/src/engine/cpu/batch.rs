@@ -70,7 +70,7 @@ impl Passes for Runner {
     type Cache = KvCache;
     const PREFILL: usize = 64;
 
-    fn empty(&self, capacity: usize) -> KvCache {
+    fn empty(&mut self, _slot: usize, capacity: usize) -> KvCache {
         self.model.cache(capacity)
     }
 

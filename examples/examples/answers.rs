@@ -14,8 +14,7 @@ use std::{
 
 use clap::Parser;
 use fastdraft_data::source::read_prompts;
-use fastdraft_examples::{Dtype, INTERRUPTED, beside_cpu, finish, target};
-use fastdraft_hw::DeviceSpec;
+use fastdraft_examples::{Dtype, INTERRUPTED, finish, place::PlaceArgs, target};
 use fastdraft_train::{
     answers::AnswersFolder,
     generate::{GenerateConfig, Question},
@@ -55,9 +54,8 @@ struct Args {
     /// Weight format of the target on the CPU.
     #[arg(long, value_enum, default_value = "bf16")]
     dtype: Dtype,
-    /// Where the target runs; any other device than `cpu` holds it in float32.
-    #[arg(long, default_value = "cpu")]
-    device: DeviceSpec,
+    #[command(flatten)]
+    place: PlaceArgs,
 }
 
 fn main() -> ExitCode {
@@ -93,7 +91,7 @@ fn run(args: &Args) -> Result<bool, Box<dyn std::error::Error>> {
         limit: None,
         seed: args.seed,
         top_k: args.top_k,
-        device: beside_cpu(&args.device)?,
+        place: args.place.open(target.tokenizer.fingerprint())?,
     };
     let folder = AnswersFolder::new(&args.out);
     let mut progress = Progress::start("answers of the target");

@@ -1,12 +1,11 @@
 //! What the example programs share: arguments and the way to a model.
 
 pub mod passes;
+pub mod place;
 
 use std::{path::Path, process::ExitCode, time::Duration};
 
-use burn::tensor::Device;
 use clap::ValueEnum;
-use fastdraft_hw::{DeviceSpec, HwError, open};
 use fastdraft_model::{
     ModelError,
     engine::cpu::WeightFormat,
@@ -95,15 +94,6 @@ pub fn writable(path: &Path) -> Result<(), Box<dyn std::error::Error>> {
     std::fs::create_dir_all(path)
         .and_then(|()| tempfile::tempfile_in(path).map(drop))
         .map_err(|error| format!("{}: cannot write here: {error}", path.display()).into())
-}
-
-/// Opens a device for a target, unless it is the CPU, which has an engine of its own.
-///
-/// # Errors
-/// As [`open`].
-pub fn beside_cpu(spec: &DeviceSpec) -> Result<Option<Device>, HwError> {
-    let is_cpu = *spec == DeviceSpec::default();
-    (!is_cpu).then(|| open(spec)).transpose()
 }
 
 /// `90s`, `10m`, `1h` or `1h30m`.

@@ -4,9 +4,9 @@
 
 mod common;
 
+use std::ops::ControlFlow;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::ops::ControlFlow;
 
 use common::{END, HELLO, SPACE_HELLO, USER, tokenizer};
 use fastdraft_data::generate::{Generation, Summary, generate};
@@ -353,7 +353,11 @@ fn the_observer_sees_the_logits_of_every_token() {
             ask(&teacher, &requests)
         };
         let table = table();
-        for ((request, reply), seen) in requests.iter().zip(replies).zip(seen.lock().unwrap().iter()) {
+        for ((request, reply), seen) in requests
+            .iter()
+            .zip(replies)
+            .zip(seen.lock().unwrap().iter())
+        {
             let answer = reply.unwrap().answer_ids.unwrap();
             let tokens: Vec<u32> = seen.iter().map(|(token, _)| *token).collect();
             assert_eq!(tokens, answer);

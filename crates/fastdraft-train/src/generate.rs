@@ -28,7 +28,11 @@ use fastdraft_model::{
 use fastdraft_specdec::batch::BatchTarget;
 
 use crate::{
-    error::TrainError, progress::Progress, target::TargetModel, teacher::SparseDistributions,
+    error::TrainError,
+    progress::Progress,
+    target::TargetModel,
+    teacher::SparseDistributions,
+    torch::{TorchConfig, TorchTarget},
 };
 
 /// A prompt ready for the target.
@@ -57,22 +61,40 @@ pub struct GenerateConfig {
     pub seed: u64,
     /// Most probable tokens that are recorded for every token of an answer; 0 records none.
     pub top_k: usize,
-    /// A Burn device that the target runs on in float32; `None` is the CPU engine, with the
-    /// target's weight format.
-    pub device: Option<Device>,
+    /// Where the target runs.
+    pub place: Place,
+}
+
+/// Where a target answers.
+#[derive(Debug, Clone, Default, PartialEq)]
+#[non_exhaustive]
+pub enum Place {
+    /// The CPU engine, with the target's weight format.
+    #[default]
+    Cpu,
+    /// A Burn device, in float32.
+    Burn(Device),
+    /// PyTorch, in float32; there is no time limit then.
+    Torch(TorchConfig),
 }
 
 /// A target where it answers.
 pub(crate) enum Answerer {
     Cpu(Arc<CpuModel>),
     Burn(Decoder),
+    Torch(TorchTarget),
 }
 
 impl Answerer {
-    pub(crate) fn new(target: &TargetModel, device: Option<&Device>) -> Result<Self, TrainError> {
-        Ok(match device {
-            None => Self::Cpu(Arc::clone(&target.model)),
-            Some(device) => Self::Burn(Decoder::from_checkpoint(&target.checkpoint()?, device)?),
+    pub(crate) fn new(target: &TargetModel, place: &Place) -> Result<Self, TrainError> {
+        Ok(match place {
+            Place::Cpu => Self::Cpu(Arc::clone(&target.model)),
+            Place::Burn(device) => {
+                Self::Burn(Decoder::from_checkpoint(&target.checkpoint()?, device)?)
+            }
+            Place::Torch(config) => {
+                Self::Torch(TorchTarget::new(&target.checkpoint()?, config.clone())?)
+            }
         })
     }
 }
@@ -100,7 +122,7 @@ pub fn answer_each(
     progress: &mut Progress,
     take: impl FnMut(usize, TaughtAnswer) -> Result<ControlFlow<()>, TrainError>,
 ) -> Result<(), TrainError> {
-    let answerer = Answerer::new(target, config.device.as_ref())?;
+    let answerer = Answerer::new(target, &config.place)?;
     answer_with(&answerer, target, questions, config, progress, take)
 }
 
@@ -129,7 +151,45 @@ pub(crate) fn answer_with(
             let batch = BurnBatch::new(decoder.clone(), capacity, fingerprint);
             answer_all(batch, target, questions, config, progress, take)
         }
+        Answerer::Torch(torch) => answer_in_torch(torch, target, questions, config, progress, take),
     }
+}
+
+fn answer_in_torch(
+    torch: &TorchTarget,
+    target: &TargetModel,
+    questions: &[Question],
+    config: &GenerateConfig,
+    progress: &mut Progress,
+    mut take: impl FnMut(usize, TaughtAnswer) -> Result<ControlFlow<()>, TrainError>,
+) -> Result<(), TrainError> {
+    let seeds: Vec<u64> = (questions.iter())
+        .map(|question| request(question, config).seed(config.seed))
+        .collect();
+    let (start, mut ended, mut tokens) = (Instant::now(), 0, 0);
+    torch.answer(target, questions, &seeds, config, |index, answer| {
+        ended += 1;
+        tokens += answer.answer.answer_ids.len();
+        let done = ended as f64 / questions.len() as f64;
+        progress.set(done, &counts(ended, tokens, start));
+        take(index, answer)
+    })
+}
+
+fn request(question: &Question, config: &GenerateConfig) -> Request {
+    Request {
+        id: question.id.clone(),
+        messages: Vec::new(),
+        text: String::new(),
+        ids: question.ids.clone(),
+        sampling: Sampling::at(question.temperature as f32, config.max_new_tokens),
+        stop: Vec::new(),
+    }
+}
+
+fn counts(ended: usize, tokens: usize, start: Instant) -> String {
+    let rate = tokens as f64 / start.elapsed().as_secs_f64().max(1e-9);
+    format!("{ended} answers  {tokens} tokens  {rate:.0} tok/s")
 }
 
 fn answer_all(
@@ -141,14 +201,7 @@ fn answer_all(
     mut take: impl FnMut(usize, TaughtAnswer) -> Result<ControlFlow<()>, TrainError>,
 ) -> Result<(), TrainError> {
     let requests: Vec<Request> = (questions.iter())
-        .map(|question| Request {
-            id: question.id.clone(),
-            messages: Vec::new(),
-            text: String::new(),
-            ids: question.ids.clone(),
-            sampling: Sampling::at(question.temperature as f32, config.max_new_tokens),
-            stop: Vec::new(),
-        })
+        .map(|question| request(question, config))
         .collect();
     let start = Instant::now();
     let produced = AtomicUsize::new(0);
@@ -180,11 +233,7 @@ fn answer_all(
             let by_time = (config.limit).map_or(0.0, |limit| seconds / limit.as_secs_f64());
             progress.set(
                 (ended as f64 / questions.len() as f64).max(by_time),
-                &format!(
-                    "{ended} answers  {} tokens  {:.0} tok/s",
-                    produced.load(Ordering::Relaxed),
-                    produced.load(Ordering::Relaxed) as f64 / seconds.max(1e-9)
-                ),
+                &counts(ended, produced.load(Ordering::Relaxed), start),
             );
             if answer_ids.is_empty() {
                 return Ok(ControlFlow::Continue(()));

@@ -15,7 +15,7 @@ use fastdraft_train::{
     DraftModel, TargetModel, TrainError,
     answers::pack,
     evaluate::{EvaluateConfig, PlainSpeed, TaskReport, evaluate, plain_speed},
-    generate::{GenerateConfig, generate_answers},
+    generate::{GenerateConfig, Place, generate_answers},
     optim::schedule::Schedule,
     progress::Progress,
     report::{self, HtmlReport, LossPoint, StageSection},
@@ -264,7 +264,7 @@ fn run(args: &Args) -> Outcome {
             seed: args.seed,
             // Cross-entropy needs the text alone.
             top_k: 0,
-            device: None,
+            place: Place::Cpu,
         },
         &mut progress,
     )?;

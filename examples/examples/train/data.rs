@@ -2,7 +2,6 @@
 
 use std::{path::Path, rc::Rc, sync::atomic::AtomicBool};
 
-use burn::tensor::Device;
 use fastdraft_data::{
     PackedTokens, Packer, frequency,
     source::{documents, read_prompts},
@@ -14,7 +13,7 @@ use fastdraft_model::{
 use fastdraft_train::{
     TargetModel, TrainError,
     answers::{AnswerRows, AnswersFolder, pack},
-    generate::{GenerateConfig, Question},
+    generate::{GenerateConfig, Place, Question},
     progress::Progress,
     recipe::{AnswersSource, SourceSpec, ValidRecipe},
     stage::Source,
@@ -45,13 +44,12 @@ impl Rows {
 }
 
 /// Rows of all sources of all stages, each source read once; `None` when `stop` became true before they were there.
-/// Answers that the target has to write, on `device` or else the CPU engine, go below `out`, where
-/// the next run finds them.
+/// Answers that the target has to write go below `out`, where the next run finds them.
 pub fn stages(
     recipe: &ValidRecipe,
     target: &TargetModel,
     out: &Path,
-    device: Option<&Device>,
+    place: &Place,
     stop: &AtomicBool,
 ) -> Result<Option<Vec<Vec<Rc<Rows>>>>, TrainError> {
     let mut all = Vec::new();
@@ -72,7 +70,7 @@ pub fn stages(
                 rows.push(Rc::clone(found));
                 continue;
             }
-            let Some(found) = source_rows(source, recipe, target, &folder, device, stop)? else {
+            let Some(found) = source_rows(source, recipe, target, &folder, place, stop)? else {
                 return Ok(None);
             };
             let found = Rc::new(found);
@@ -89,7 +87,7 @@ fn source_rows(
     recipe: &ValidRecipe,
     target: &TargetModel,
     folder: &Path,
-    device: Option<&Device>,
+    place: &Place,
     stop: &AtomicBool,
 ) -> Result<Option<Rows>, TrainError> {
     let end = target.config().eos_ids.first().copied().unwrap_or(0);
@@ -103,7 +101,7 @@ fn source_rows(
     let folder = match (&source.answers, &source.answered) {
         (Some(spec), _) => {
             let folder = AnswersFolder::new(folder);
-            if !answer(spec, recipe.seed, target, &folder, device, stop)? {
+            if !answer(spec, recipe.seed, target, &folder, place, stop)? {
                 return Ok(None);
             }
             folder
@@ -124,7 +122,7 @@ fn answer(
     seed: u64,
     target: &TargetModel,
     folder: &AnswersFolder,
-    device: Option<&Device>,
+    place: &Place,
     stop: &AtomicBool,
 ) -> Result<bool, TrainError> {
     let mut questions = Vec::new();
@@ -143,7 +141,7 @@ fn answer(
         limit: None,
         seed,
         top_k: spec.top_k,
-        device: device.cloned(),
+        place: place.clone(),
     };
     let mut progress = Progress::start("answers of the target");
     let done = folder.complete(target, &questions, &config, &mut progress, stop)?;

@@ -15,9 +15,13 @@ use std::{
     },
 };
 
-use clap::{Parser, ValueEnum};
-use fastdraft_examples::{Dtype, INTERRUPTED, beside_cpu, finish, target, writable};
-use fastdraft_hw::{DeviceSpec, open};
+use clap::Parser;
+use fastdraft_examples::{
+    Dtype, INTERRUPTED, finish,
+    place::{EngineKind, PlaceArgs},
+    target, writable,
+};
+use fastdraft_hw::open;
 use fastdraft_model::Checkpoint;
 use fastdraft_train::{
     TargetModel, TrainError,
@@ -43,21 +47,11 @@ struct Args {
     /// Where the draft, the metrics and the report go.
     #[arg(long, default_value = "out")]
     out: PathBuf,
-    /// Where it is trained, and where the target answers.
-    #[arg(long, default_value = "cpu")]
-    device: DeviceSpec,
     /// Weight format of the target and of drafts that are measured.
     #[arg(long, value_enum, default_value = "bf16")]
     dtype: Dtype,
-    /// What runs the steps.
-    #[arg(long, value_enum, default_value = "burn")]
-    engine: EngineKind,
-    /// Processes of the torch engine, one for each accelerator.
-    #[arg(long, default_value_t = 1)]
-    ranks: usize,
-    /// Interpreter of the torch engine; else that of $FASTDRAFT_PYTHON, else python3.
-    #[arg(long)]
-    python: Option<PathBuf>,
+    #[command(flatten)]
+    place: PlaceArgs,
     /// Go on from the newest checkpoint in the output folder.
     #[arg(long)]
     resume: bool,
@@ -70,15 +64,6 @@ struct Args {
     /// Only say what the recipe would do.
     #[arg(long)]
     check: bool,
-}
-
-/// The engines by name.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum EngineKind {
-    /// Burn, in this process.
-    Burn,
-    /// PyTorch, through torchrun.
-    Torch,
 }
 
 fn main() -> ExitCode {
@@ -124,11 +109,8 @@ fn run(args: &Args) -> Result<ExitCode, Box<dyn std::error::Error>> {
         seen.store(true, Ordering::Relaxed);
     })?;
     let target = target(&recipe.target, args.dtype)?;
-    let device = match args.engine {
-        EngineKind::Burn => beside_cpu(&args.device)?,
-        EngineKind::Torch => None,
-    };
-    let Some(stages) = data::stages(&recipe, &target, &args.out, device.as_ref(), &stop)? else {
+    let place = args.place.open(target.tokenizer.fingerprint())?;
+    let Some(stages) = data::stages(&recipe, &target, &args.out, &place, &stop)? else {
         eprintln!("stopped while the target answered; the same command goes on");
         return Ok(ExitCode::from(INTERRUPTED));
     };
@@ -227,18 +209,12 @@ fn engine(
         embedding: recipe.draft.freeze_embedding,
         head: recipe.draft.freeze_head,
     };
-    Ok(match args.engine {
-        EngineKind::Burn => Box::new(Trainer::new(&draft, &open(&args.device)?, freeze)?),
+    Ok(match args.place.engine {
+        EngineKind::Burn => Box::new(Trainer::new(&draft, &open(&args.place.device)?, freeze)?),
         EngineKind::Torch => {
-            let named = std::env::var_os("FASTDRAFT_PYTHON").map(PathBuf::from);
-            let python = args.python.clone().or(named);
             let config = TorchConfig {
-                python: python.unwrap_or_else(|| "python3".into()),
-                ranks: args.ranks,
-                device: (&args.device).into(),
                 folder: Some(args.out.join("torch")),
-                fingerprint: target.tokenizer.fingerprint(),
-                ..TorchConfig::default()
+                ..args.place.torch(target.tokenizer.fingerprint())
             };
             Box::new(TorchEngine::new(draft, freeze, config)?)
         }

@@ -14,6 +14,7 @@ use std::ops::ControlFlow;
 use serde::{Deserialize, Serialize};
 
 use crate::Message;
+use crate::hash::{Fnv, mix};
 
 #[cfg(feature = "http")]
 pub use http::{HttpConfig, HttpTeacher};
@@ -100,6 +101,19 @@ pub struct Request {
     pub sampling: Sampling,
     /// Texts that end the answer, besides the model's own end.
     pub stop: Vec<String>,
+}
+
+impl Request {
+    /// The seed of its random numbers: of its own seed or else `seed`, its name and its setting, so
+    /// that no two answers share their numbers.
+    #[must_use]
+    pub fn seed(&self, seed: u64) -> u64 {
+        let mut hash = Fnv::new();
+        hash.write(self.id.as_bytes());
+        hash.write(&[0xff]);
+        hash.write(self.sampling.label().as_bytes());
+        mix(hash.finish() ^ mix(self.sampling.seed.unwrap_or(seed)))
+    }
 }
 
 /// Why an answer ended.

@@ -78,7 +78,12 @@ fn gpus(maker: &Maker) -> Vec<DeviceInfo> {
     devices
 }
 
-fn absent(spec: DeviceSpec, maker: &Maker, seen: &[DeviceInfo], adapters: Option<usize>) -> HwError {
+fn absent(
+    spec: DeviceSpec,
+    maker: &Maker,
+    seen: &[DeviceInfo],
+    adapters: Option<usize>,
+) -> HwError {
     let names: Vec<&str> = seen.iter().map(|info| info.name.as_str()).collect();
     let mut probed = format!(
         "/sys/bus/pci/devices lists {} {} display devices [{}]",

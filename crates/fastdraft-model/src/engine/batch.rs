@@ -122,9 +122,8 @@ impl<C: Cache> Slots<C> {
         }
         let outputs = item.proposal.len() + 1;
         let held = self.slots[item.slot].take();
-        let mut held = held.unwrap_or_else(|| {
-            Held::new(model.empty(item.slot, self.capacity), self.capacity)
-        });
+        let mut held =
+            held.unwrap_or_else(|| Held::new(model.empty(item.slot, self.capacity), self.capacity));
         match held.begin(item.context, item.proposal, outputs) {
             Ok(pending) => Ok(Share {
                 index: item.slot,

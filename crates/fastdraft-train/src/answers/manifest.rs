@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{PART, io};
 use crate::{
     error::TrainError,
-    generate::{GenerateConfig, Question},
+    generate::{GenerateConfig, Place, Question},
     target::TargetModel,
 };
 
@@ -40,9 +40,10 @@ impl Manifest {
         config: &GenerateConfig,
     ) -> Self {
         let model = target.config();
-        let held = match config.device {
-            None => format!("{} bytes a pass", target.model.bytes_per_pass()),
-            Some(_) => "float32 on a Burn device".into(),
+        let held = match config.place {
+            Place::Cpu => format!("{} bytes a pass", target.model.bytes_per_pass()),
+            Place::Burn(_) => "float32 on a Burn device".into(),
+            Place::Torch(_) => "float32 in PyTorch".into(),
         };
         Self {
             version: VERSION,

@@ -74,7 +74,7 @@ impl AnswersFolder {
                 continue;
             }
             if answerer.is_none() {
-                answerer = Some(Answerer::new(target, config.device.as_ref())?);
+                answerer = Some(Answerer::new(target, &config.place)?);
             }
             progress.set(
                 (number * manifest.part) as f64 / questions.len() as f64,

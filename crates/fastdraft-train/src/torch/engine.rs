@@ -88,7 +88,7 @@ impl Engine for TorchEngine {
         let seq = start.sequence_length()?;
         start.write(folder.path(), &self.config)?;
         let program = files::write(folder.path())?;
-        let worker = Worker::start(&self.config, &program, folder.path())?;
+        let worker = Worker::start(&self.config, &program.join("main.py"), folder.path())?;
         let remote = Remote {
             worker: RefCell::new(worker),
             draft: &self.draft,

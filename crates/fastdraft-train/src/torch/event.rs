@@ -34,6 +34,8 @@ pub(super) enum Event {
         /// Steps of the optimizer so far.
         updates: u32,
     },
+    /// A file of answers is there.
+    Answered { file: String },
     /// A rank cannot go on.
     Error {
         rank: usize,

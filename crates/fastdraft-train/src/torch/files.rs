@@ -7,11 +7,13 @@ use std::{
 
 use crate::error::TrainError;
 
-const FILES: [(&str, &str); 14] = [
+const FILES: [(&str, &str); 16] = [
+    ("answer.py", include_str!("worker/answer.py")),
     ("batch.py", include_str!("worker/batch.py")),
     ("channel.py", include_str!("worker/channel.py")),
     ("checkpoint.py", include_str!("worker/checkpoint.py")),
     ("data.py", include_str!("worker/data.py")),
+    ("decode.py", include_str!("worker/decode.py")),
     ("devices.py", include_str!("worker/devices.py")),
     ("loss.py", include_str!("worker/loss.py")),
     ("main.py", include_str!("worker/main.py")),

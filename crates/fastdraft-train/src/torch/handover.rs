@@ -56,10 +56,22 @@ struct Terms {
     tvd: f32,
 }
 
+/// A [`Rotary`](fastdraft_model::Rotary) for the worker.
 #[derive(Serialize)]
-struct RotaryTable {
+pub(super) struct RotaryTable {
     frequencies: Vec<f32>,
     attention_factor: f32,
+}
+
+impl RotaryTable {
+    /// For sequences of up to `length` tokens.
+    pub(super) fn new(model: &DecoderConfig, length: usize) -> Self {
+        let rotary = model.rotary(length);
+        Self {
+            frequencies: rotary.frequencies,
+            attention_factor: rotary.attention_factor,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -115,7 +127,6 @@ impl Start<'_> {
             .map(|(number, source)| entry(folder, number, source, spec))
             .collect::<Result<_, _>>()?;
         let [cross_entropy, kl, tvd] = stage.loss.weights();
-        let rotary = model.rotary(seq);
         let document = Stage {
             format: FORMAT,
             version: VERSION,
@@ -139,10 +150,7 @@ impl Start<'_> {
             step: self.state.step,
             updates: self.state.optimizer.as_ref().map_or(0, AdamW::steps),
             model,
-            rotary: RotaryTable {
-                frequencies: rotary.frequencies,
-                attention_factor: rotary.attention_factor,
-            },
+            rotary: RotaryTable::new(model, seq),
             sources,
         };
         crate::report::write_json(&folder.join("stage.json"), &document)

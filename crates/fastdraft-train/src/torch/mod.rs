@@ -1,4 +1,5 @@
-//! Training out of process: a PyTorch worker on one or more ranks, started through `torchrun`.
+//! Training, and answers of a target, out of process: a PyTorch worker on one or more ranks,
+//! started through `torchrun`.
 //!
 //! The worker is a small Python program that travels inside this crate and needs torch, numpy and
 //! safetensors. It runs where Burn has no device: on Gaudi, on several accelerators, on several
@@ -17,6 +18,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod answer;
 mod config;
 mod engine;
 mod event;
@@ -26,5 +28,6 @@ mod handover;
 mod process;
 mod python;
 
+pub use answer::TorchTarget;
 pub use config::{Nodes, TorchConfig, TorchDevice};
 pub use engine::TorchEngine;

@@ -52,15 +52,15 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// Starts all ranks of this machine on a run folder; their error stream goes to `worker.log`
-    /// in it.
+    /// Starts all ranks of this machine on a run folder, with a script of the program; their error
+    /// stream goes to `worker.log` in the folder.
     ///
     /// # Errors
     /// [`TrainError::Python`] when the interpreter cannot be started, [`TrainError::Io`] when the
     /// log cannot be written.
     pub(super) fn start(
         config: &TorchConfig,
-        program: &Path,
+        script: &Path,
         folder: &Path,
     ) -> Result<Self, TrainError> {
         let log = folder.join("worker.log");
@@ -76,7 +76,7 @@ impl Worker {
                 .arg(format!("--master-addr={}", nodes.address))
                 .arg(format!("--master-port={}", nodes.port)),
         };
-        command.arg(program.join("main.py")).arg(folder);
+        command.arg(script).arg(folder);
         if let Some(threads) = config.threads() {
             command.env("OMP_NUM_THREADS", threads.to_string());
         }
@@ -159,6 +159,11 @@ impl Worker {
         // Ranks that are gone already need no order.
         let _ = self.tell(&Order::Stop);
         self.leave(LEAVING);
+    }
+
+    /// Ends the ranks without waiting for what they are at.
+    pub(super) fn abort(&mut self) {
+        self.leave(Duration::ZERO);
     }
 
     fn tell(&mut self, order: &Order<'_>) -> std::io::Result<()> {

@@ -17,8 +17,10 @@ sys.path.insert(0, WORKER)
 import numpy as np
 import torch
 
+import answer
 import batch
 import checkpoint
+import decode
 import loss
 import model
 import optimizer
@@ -273,6 +275,68 @@ class Layout(unittest.TestCase):
         # Two blocks with a window of 3 see 5 tokens.
         same = torch.isclose(draft.hidden(one), draft.hidden(other), atol=1e-6).all(-1)[0]
         self.assertEqual(same.tolist(), [False] * 5 + [True] * 2)
+
+
+class Answers(unittest.TestCase):
+    def draft(self, **changes):
+        torch.manual_seed(3)
+        config = {**Layout.CONFIG, "family": "qwen3", "heads": 4, "kv_heads": 2, "qk_norm": True, **changes}
+        draft = model.Draft(config, {"frequencies": [1.0, 0.1], "attention_factor": 1.0}, 40)
+        for parameter in draft.parameters():
+            torch.nn.init.normal_(parameter, std=0.4)
+        return draft
+
+    @torch.inference_mode()
+    def test_tokens_one_by_one_have_the_logits_of_whole_sequences(self):
+        for changes in ({}, {"sliding_window": None}, {"full_attention_layers": [1]}):
+            draft = self.draft(**changes)
+            texts = [[(3 * i + start) % 11 for i in range(length)] for start, length in ((1, 30), (2, 12), (5, 21))]
+            prompts = [text[:cut] for text, cut in zip(texts, (20, 2, 11))]
+            wanted = []
+            for text, prompt in zip(texts, prompts):
+                whole = torch.nn.functional.linear(draft.hidden(torch.tensor([text]))[0], draft.head())
+                wanted.append(whole[len(prompt) - 1:])
+            decode.PREFILL = 25
+            decoding, logits = decode.prefilled(draft, prompts, 40)
+            rows = [0, 1, 2]
+            for step in range(10):
+                for place, row in enumerate(rows):
+                    torch.testing.assert_close(logits[place], wanted[row][step], atol=1e-5, rtol=1e-4)
+                if step == 9:
+                    break
+                if step == 4:
+                    # The first sequence leaves.
+                    rows = [1, 2]
+                    decoding.keep(torch.tensor(rows))
+                positions = [len(prompts[row]) + step for row in rows]
+                tokens = torch.tensor([texts[row][position] for row, position in zip(rows, positions)])
+                logits = decoding.step(tokens, torch.tensor(positions), max(positions))
+
+    def test_draws_follow_the_temperature(self):
+        logits = torch.tensor([2.0, 1.0, 0.5, -1.0, 0.0])
+        count = 100_000
+        numbers = (torch.arange(count) + 0.5) / count
+        for temperature in (0.6, 1.0, 2.0):
+            found = answer.draw(logits.expand(count, -1), torch.full((count,), temperature), numbers)
+            shares = torch.bincount(found, minlength=5) / count
+            # A grid of numbers gives each token its probability, to one point of the grid.
+            torch.testing.assert_close(shares, torch.softmax(logits / temperature, -1), atol=3e-5, rtol=0)
+        mixed = answer.draw(logits.expand(2, -1), torch.tensor([0.0, 1.0]), torch.tensor([0.999, 0.999]))
+        self.assertEqual(mixed.tolist(), [0, 3])
+
+    def test_numbers_are_those_of_seed_and_position(self):
+        seeds = np.arange(2000, dtype=np.uint64) * np.uint64(0x9E37) + np.uint64(2**63)
+        numbers = np.stack([answer.uniform(seeds, position) for position in range(50)])
+        self.assertTrue((numbers >= 0).all() and (numbers < 1).all())
+        self.assertEqual(answer.uniform(seeds[7:8], 9)[0], numbers[9, 7])
+        counts = np.histogram(numbers, 100, (0, 1))[0]
+        expected = numbers.size / 100
+        # 99 degrees of freedom: 180 is beyond 1 in 10^6.
+        self.assertLess((((counts - expected) ** 2) / expected).sum(), 180)
+        # The first outputs of SplitMix64 from seed 0, as published with it, to 24 bits.
+        published = [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
+        ours = [answer.uniform(np.zeros(1, np.uint64), position)[0] for position in range(3)]
+        self.assertEqual([round(float(x) * 2**24) for x in ours], [x >> 40 for x in published])
 
 
 if __name__ == "__main__":

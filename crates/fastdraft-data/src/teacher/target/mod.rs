@@ -14,7 +14,6 @@ use rayon::prelude::*;
 
 use super::{Reply, Request, Sink, StopReason, Teacher, TeacherError};
 use crate::Tokenizer;
-use crate::hash::{Fnv, mix};
 use ending::Ending;
 use models::{Models, Round};
 use sequence::Sequence;
@@ -166,15 +165,10 @@ impl<'a, T, D> TargetTeacher<'a, T, D> {
         self
     }
 
-    /// The seed of the random numbers for a request: of its own or the teacher's seed, its name
-    /// and its setting, so that no two answers share their numbers.
+    /// The seed of the random numbers for a request, see [`Request::seed`].
     #[must_use]
     pub fn seed_for(&self, request: &Request) -> u64 {
-        let mut hash = Fnv::new();
-        hash.write(request.id.as_bytes());
-        hash.write(&[0xff]);
-        hash.write(request.sampling.label().as_bytes());
-        mix(hash.finish() ^ mix(request.sampling.seed.unwrap_or(self.seed)))
+        request.seed(self.seed)
     }
 
     const fn ending(&self) -> Ending<'_> {

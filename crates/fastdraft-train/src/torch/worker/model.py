@@ -39,7 +39,8 @@ class Attention(nn.Module):
         else:
             self.q_norm = self.k_norm = nn.Identity()
 
-    def forward(self, x, rotation):
+    def project(self, x, rotation):
+        """Rotated queries `[batch, heads, seq, dim]`, and keys and values `[batch, kv_heads, seq, dim]`."""
         batch, seq, _ = x.shape
 
         def split(x, heads):
@@ -47,17 +48,24 @@ class Attention(nn.Module):
 
         q = rotate(self.q_norm(split(self.q_proj(x), self.heads)).transpose(1, 2), rotation)
         k = rotate(self.k_norm(split(self.k_proj(x), self.kv_heads)).transpose(1, 2), rotation)
-        v = split(self.v_proj(x), self.kv_heads).transpose(1, 2)
+        return q, k, split(self.v_proj(x), self.kv_heads).transpose(1, 2)
+
+    def attend(self, q, k, v):
+        """What the tokens of whole sequences see: `[batch, seq, heads · dim]`."""
+        batch, _, seq, _ = q.shape
         group = self.heads // self.kv_heads
         if group > 1:
             k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
         if self.window is None or self.window >= seq:
             out = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         else:
-            place = torch.arange(seq, device=x.device)
+            place = torch.arange(seq, device=q.device)
             back = place[:, None] - place[None, :]
             out = F.scaled_dot_product_attention(q, k, v, attn_mask=(back >= 0) & (back < self.window))
-        return self.o_proj(out.transpose(1, 2).reshape(batch, seq, self.heads * self.dim))
+        return out.transpose(1, 2).reshape(batch, seq, self.heads * self.dim)
+
+    def forward(self, x, rotation):
+        return self.o_proj(self.attend(*self.project(x, rotation)))
 
 
 def rotate(x, rotation):

@@ -63,8 +63,7 @@ impl Plan {
     pub(super) fn new(config: &DecoderConfig, pool: &Pool, rows: &[Row]) -> Self {
         let device = &pool.device;
         let is_short = |row: &usize| rows[*row].seq <= SHORT;
-        let (mut order, mut alone): (Vec<usize>, Vec<usize>) =
-            (0..rows.len()).partition(is_short);
+        let (mut order, mut alone): (Vec<usize>, Vec<usize>) = (0..rows.len()).partition(is_short);
         if order.len() == 1 {
             alone.append(&mut order);
         }

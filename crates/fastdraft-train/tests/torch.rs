@@ -522,5 +522,5 @@ fn the_parts_of_the_worker_alone() {
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
-    assert!(said.contains("Ran 18 tests"), "{said}");
+    assert!(said.contains("Ran 19 tests"), "{said}");
 }

@@ -312,6 +312,33 @@ class Answers(unittest.TestCase):
                 tokens = torch.tensor([texts[row][position] for row, position in zip(rows, positions)])
                 logits = decoding.step(tokens, torch.tensor(positions), max(positions))
 
+    @torch.inference_mode()
+    def test_a_batch_without_memory_is_halved(self):
+        draft = self.draft(vocabulary_size=40, head_size=40)
+        asked = 7
+        ask = {
+            "prompts": [[(7 * i + j) % 39 for j in range(3 + i)] for i in range(asked)], "max_new_tokens": 6, "ends": [39],
+            "temperatures": [0.8] * asked, "seeds": [f"{i:x}" for i in range(asked)], "top_k": 3,
+        }
+        whole = answer.answered(draft, ask, list(range(asked)))
+        self.assertEqual(len(whole), 1)
+        fits, honest = 2, decode.prefilled
+
+        def full(draft, prompts, capacity):
+            if len(prompts) > fits:
+                raise answer.FULL("out of memory")
+            return honest(draft, prompts, capacity)
+
+        answer.prefilled = full
+        self.addCleanup(setattr, answer, "prefilled", honest)
+        parts = answer.answered(draft, ask, list(range(asked)))
+        self.assertEqual([len(part.questions) for part in parts], [2, 2, 2, 1])
+        self.assertEqual(sum((part.questions for part in parts), []), list(range(asked)))
+        self.assertEqual(sum((part.ids for part in parts), []), whole[0].ids)
+        fits = 0
+        with self.assertRaises(answer.FULL):
+            answer.answered(draft, ask, [0])
+
     def test_draws_follow_the_temperature(self):
         logits = torch.tensor([2.0, 1.0, 0.5, -1.0, 0.0])
         count = 100_000

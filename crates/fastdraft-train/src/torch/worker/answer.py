@@ -10,7 +10,7 @@ import traceback
 
 import numpy as np
 import torch
-from channel import Channel
+from channel import Channel, log
 from checkpoint import Store
 from decode import prefilled
 from devices import open_device
@@ -21,6 +21,7 @@ from safetensors.numpy import save_file
 FORMAT, VERSION = "fastdraft-torch-answers", 1
 # Rows that have ended are left out of the passes once they are this part of them.
 ENDED = 0.25
+FULL = getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError)
 
 
 def uniform(seeds, position):
@@ -91,6 +92,13 @@ class Batch:
         self.rows, self.alive = self.rows[left], self.alive[left]
         return tokens[kept]
 
+    def leave_device(self):
+        """Keeps on the host what is saved later."""
+        for number, (rows, alive, ids, values) in enumerate(self.taught):
+            alive = self.put(np.flatnonzero(alive))
+            self.taught[number] = rows, ids[alive].cpu().numpy(), values[alive].cpu().numpy()
+        del self.decoding, self.logits, self.temperatures
+
     def save(self, path):
         """Questions and lengths `[answers]`, ids `[tokens]`; top_ids and top_p `[tokens, k]`."""
         lengths = np.array([len(ids) for ids in self.ids], np.int64)
@@ -102,13 +110,30 @@ class Batch:
         }
         if k := self.ask["top_k"]:
             top_ids, top_p = np.zeros((starts[-1], k), np.int32), np.zeros((starts[-1], k), np.float32)
-            for position, (rows, alive, ids, values) in enumerate(self.taught):
-                alive = self.put(np.flatnonzero(alive))
+            for position, (rows, ids, values) in enumerate(self.taught):
                 places = starts[rows] + position
-                top_ids[places], top_p[places] = ids[alive].cpu().numpy(), values[alive].cpu().numpy()
+                top_ids[places], top_p[places] = ids, values
             tensors |= {"top_ids": top_ids, "top_p": top_p}
         save_file(tensors, path)
         return int(starts[-1])
+
+
+def answered(draft, ask, questions):
+    """Batches that have ended; one that the device has no memory for is halved until it fits."""
+    try:
+        batch = Batch(draft, ask, questions)
+        batch.run()
+        batch.leave_device()
+        return [batch]
+    except FULL:
+        if len(questions) == 1:
+            raise
+    # Here the exception and what it held are gone.
+    log(f"no memory for {len(questions)} sequences at once, now {-(-len(questions) // 2)}")
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    half = -(-len(questions) // 2)
+    return answered(draft, ask, questions[:half]) + answered(draft, ask, questions[half:])
 
 
 def read_ask(folder):
@@ -134,11 +159,10 @@ def answer(folder, channel, rank, world):
     order = sorted(range(len(ask["prompts"])), key=lambda question: (len(ask["prompts"][question]), question))
     order = order[rank::world]
     for number, first in enumerate(range(0, len(order), ask["batch"])):
-        batch = Batch(draft, ask, order[first:first + ask["batch"]])
-        batch.run()
-        name = f"answered-{rank}-{number}.safetensors"
-        tokens = batch.save(os.path.join(folder, name))
-        channel.send("answered", file=name, answers=len(batch.questions), tokens=tokens)
+        for part, batch in enumerate(answered(draft, ask, order[first:first + ask["batch"]])):
+            name = f"answered-{rank}-{number}-{part}.safetensors"
+            tokens = batch.save(os.path.join(folder, name))
+            channel.send("answered", file=name, answers=len(batch.questions), tokens=tokens)
 
 
 def main():

@@ -81,7 +81,7 @@ pub enum Place {
 /// A target where it answers.
 pub(crate) enum Answerer {
     Cpu(Arc<CpuModel>),
-    Burn(Decoder),
+    Burn(Box<Decoder>),
     Torch(TorchTarget),
 }
 
@@ -90,7 +90,8 @@ impl Answerer {
         Ok(match place {
             Place::Cpu => Self::Cpu(Arc::clone(&target.model)),
             Place::Burn(device) => {
-                Self::Burn(Decoder::from_checkpoint(&target.checkpoint()?, device)?)
+                let decoder = Decoder::from_checkpoint(&target.checkpoint()?, device)?;
+                Self::Burn(Box::new(decoder))
             }
             Place::Torch(config) => {
                 Self::Torch(TorchTarget::new(&target.checkpoint()?, config.clone())?)
@@ -148,7 +149,7 @@ pub(crate) fn answer_with(
             answer_all(batch, target, questions, config, progress, take)
         }
         Answerer::Burn(decoder) => {
-            let batch = BurnBatch::new(decoder.clone(), capacity, fingerprint);
+            let batch = BurnBatch::new(Decoder::clone(decoder), capacity, fingerprint);
             answer_all(batch, target, questions, config, progress, take)
         }
         Answerer::Torch(torch) => answer_in_torch(torch, target, questions, config, progress, take),

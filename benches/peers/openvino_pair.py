@@ -3,9 +3,9 @@
     pip install torch transformers optimum-intel openvino openvino-genai openvino-tokenizers
     cargo run --release -p fastdraft-model --example convert -- TARGET.gguf /tmp/target hf
     cargo run --release --example export -- --draft assets/smollm2-135m-draft --hf /tmp/draft
-    python benches/peers/openvino_genai.py --target /tmp/target --draft /tmp/draft --work /tmp/ov assets/eval/*.jsonl
+    python benches/peers/openvino_pair.py --target /tmp/target --draft /tmp/draft --work /tmp/ov assets/eval/*.jsonl
 
-Both directories are exported once, with their tokenizer, to `--work`. Prints tokens a second of both, prompt by prompt in
+Both directories are exported once, with the target's tokenizer, to `--work`. Prints tokens a second of both, prompt by prompt in
 turn, their ratio, and how many greedy texts are the same.
 """
 
@@ -16,8 +16,8 @@ import statistics
 import time
 
 
-def exported(source, folder, weights):
-    """OpenVINO's form of a Hugging Face directory, made once."""
+def exported(source, tokenizer_of, folder, weights):
+    """OpenVINO's form of a Hugging Face directory, made once. Both models must have one tokenizer, file by file."""
     if (folder / "openvino_tokenizer.xml").exists():
         return folder
     from openvino import save_model
@@ -29,7 +29,7 @@ def exported(source, folder, weights):
     config = OVWeightQuantizationConfig(bits=8) if weights == "int8" else None
     model = OVModelForCausalLM.from_pretrained(source, export=True, quantization_config=config)
     model.save_pretrained(folder)
-    tokenizer = AutoTokenizer.from_pretrained(source)
+    tokenizer = AutoTokenizer.from_pretrained(tokenizer_of)
     tokenizer.save_pretrained(folder)
     text_to_ids, ids_to_text = convert_tokenizer(tokenizer, with_detokenizer=True)
     save_model(ids_to_text, folder / "openvino_detokenizer.xml")
@@ -57,8 +57,8 @@ def main():
 
     import openvino_genai as genai
 
-    target = exported(args.target, args.work / f"target-{args.weights}", args.weights)
-    draft = exported(args.draft, args.work / f"draft-{args.weights}", args.weights)
+    target = exported(args.target, args.target, args.work / f"target-{args.weights}", args.weights)
+    draft = exported(args.draft, args.target, args.work / f"draft-{args.weights}", args.weights)
     scheduler = genai.SchedulerConfig()
     scheduler.cache_size = 1
     plain = genai.LLMPipeline(str(target), "CPU", scheduler_config=scheduler)

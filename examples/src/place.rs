@@ -40,7 +40,7 @@ impl PlaceArgs {
     /// Where the target answers.
     ///
     /// # Errors
-    /// As [`open`].
+    /// As [`open()`].
     pub fn open(&self, fingerprint: u64) -> Result<Place, HwError> {
         Ok(match self.engine {
             EngineKind::Torch => Place::Torch(self.torch(fingerprint)),

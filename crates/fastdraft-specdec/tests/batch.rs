@@ -17,7 +17,7 @@ fn targets(table: &Table, count: usize) -> Separate<MockTarget> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 200 }) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 200 }) })]
 
     #[test]
     fn batch_equals_sequential(
@@ -125,6 +125,7 @@ fn every_sequence_has_its_own_policy() {
 
 /// A draft that is slower than the target is switched off, one that is fast is not.
 #[test]
+#[cfg_attr(miri, ignore = "takes many minutes")]
 fn a_policy_in_a_batch_learns_from_the_clock() {
     let table = Table::new(9, 2, 11);
     for (slow, expected) in [(true, false), (false, true)] {

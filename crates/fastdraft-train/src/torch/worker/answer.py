@@ -3,7 +3,6 @@
 The rank writes each batch of answers to a file below the folder and sends `answered` with its name.
 """
 
-import json
 import os
 import sys
 import traceback
@@ -13,15 +12,15 @@ import torch
 from channel import Channel, log
 from checkpoint import Store
 from decode import prefilled
-from devices import open_device
+from devices import FULL, open_device, release_memory
 from model import Draft
 from order import WORD
 from safetensors.numpy import save_file
+from stage import read_document
 
 FORMAT, VERSION = "fastdraft-torch-answers", 1
 # Rows that have ended are left out of the passes once they are this part of them.
 ENDED = 0.25
-FULL = getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError)
 
 
 def uniform(seeds, position):
@@ -130,25 +129,14 @@ def answered(draft, ask, questions):
             raise
     # Here the exception and what it held are gone.
     log(f"no memory for {len(questions)} sequences at once, now {-(-len(questions) // 2)}")
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    release_memory()
     half = -(-len(questions) // 2)
     return answered(draft, ask, questions[:half]) + answered(draft, ask, questions[half:])
 
 
-def read_ask(folder):
-    path = os.path.join(folder, "ask.json")
-    with open(path, encoding="utf-8") as file:
-        ask = json.load(file)
-    found = ask.get("format"), ask.get("version")
-    if found != (FORMAT, VERSION):
-        raise ValueError(f"{path}: {found[0]} version {found[1]}, this worker reads {FORMAT} version {VERSION}")
-    return ask
-
-
 @torch.inference_mode()
 def answer(folder, channel, rank, world):
-    ask = read_ask(folder)
+    ask = read_document(os.path.join(folder, "ask.json"), FORMAT, VERSION)
     device = open_device(ask["device"])
     store = Store(folder, ask["model"])
     longest = max(len(prompt) for prompt in ask["prompts"]) + ask["max_new_tokens"]

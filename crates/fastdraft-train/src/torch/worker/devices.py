@@ -7,6 +7,9 @@ from typing import Callable
 
 import torch
 
+# What a device without memory raises; newer torch has one name for all devices.
+FULL = getattr(torch, "OutOfMemoryError", torch.cuda.OutOfMemoryError)
+
 
 @dataclass
 class Device:
@@ -42,6 +45,13 @@ def open_device(name):
 
         return Device(torch.device("hpu"), "hccl", fused_optimizer=False, step_is_over=core.mark_step)
     raise ValueError(f"unknown device {name}")
+
+
+def release_memory():
+    """Gives back what torch's allocators keep for later."""
+    for module in (torch.cuda, getattr(torch, "xpu", None)):
+        if module is not None and module.is_available():
+            module.empty_cache()
 
 
 def xpu_backend():

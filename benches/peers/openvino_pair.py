@@ -1,9 +1,9 @@
 """OpenVINO GenAI on its CPU device: plain against speculative decoding with a draft of ours.
 
     pip install torch transformers optimum-intel openvino openvino-genai openvino-tokenizers
-    cargo run --release -p fastdraft-model --example convert -- TARGET.gguf /tmp/target hf
-    cargo run --release --example export -- --draft assets/smollm2-135m-draft --hf /tmp/draft
-    python benches/peers/openvino_pair.py --target /tmp/target --draft /tmp/draft --work /tmp/ov assets/eval/*.jsonl
+    cargo run --release -p fastdraft-model --example convert -- TARGET.gguf out/target hf
+    cargo run --release --example export -- --draft assets/smollm2-135m-draft --hf out/draft
+    python benches/peers/openvino_pair.py --target out/target --draft out/draft --work out/ov assets/eval/*.jsonl
 
 Both directories are exported once, with the target's tokenizer, to `--work`. Prints tokens a second of both, prompt by prompt in
 turn, their ratio, and how many greedy texts are the same.

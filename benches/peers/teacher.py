@@ -19,7 +19,10 @@ import statistics
 import subprocess
 import time
 
-CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "fastdraft"
+CACHE = pathlib.Path(
+    os.environ.get("FASTDRAFT_CACHE")
+    or pathlib.Path(os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")) / "fastdraft"
+)
 
 
 def theirs(path, threads, jobs, new_tokens):

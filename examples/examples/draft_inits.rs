@@ -7,11 +7,11 @@ use fastdraft_data::source::{Prompt, read_prompts};
 use fastdraft_examples::{Dtype, Outcome, finish, target};
 use fastdraft_model::{
     Checkpoint, DecoderConfig, ModelError,
-    draft::{init, slice},
+    draft::{heads, init, narrow, slice},
 };
 use fastdraft_train::{
     DraftModel,
-    evaluate::{EvaluateConfig, PlainSpeed, evaluate},
+    evaluate::{DraftLength, EvaluateConfig, PlainSpeed, evaluate},
     progress::Progress,
 };
 
@@ -33,6 +33,9 @@ struct Args {
     /// Widths that the residual stream is cut to, besides the target's own.
     #[arg(long, value_delimiter = ',', default_value = "384")]
     widths: Vec<usize>,
+    /// Numbers of key-value heads that are kept, besides all of them.
+    #[arg(long, value_delimiter = ',', default_value = "2,1")]
+    kv_heads: Vec<usize>,
     #[arg(long, default_value_t = 3)]
     gamma: usize,
     #[arg(long, default_value_t = 0.6)]
@@ -55,53 +58,61 @@ fn run(args: &Args) -> Outcome {
     for path in &args.prompts {
         prompts.extend(read_prompts(path)?.into_iter().take(args.limit));
     }
-    let config = EvaluateConfig {
+    let measured = EvaluateConfig {
         gamma: args.gamma,
+        length: DraftLength::Fixed,
         temperature: args.temperature,
         max_new_tokens: args.max_new_tokens,
         seed: 1,
         raw_tasks: vec!["code".into(), "stories".into()],
         raw: false,
     };
-    let (layers, width) = (weights.config.layers, weights.config.hidden_size);
+    let config = &weights.config;
+    let mut shapes = vec![(config.hidden_size, config.kv_heads)];
+    shapes.extend(args.widths.iter().map(|width| (*width, config.kv_heads)));
+    shapes.extend(
+        args.kv_heads
+            .iter()
+            .map(|heads| (config.hidden_size, *heads)),
+    );
     let mut header = false;
     for &count in &args.blocks {
-        for (name, blocks) in choices(count, layers) {
-            for width in std::iter::once(width).chain(args.widths.iter().copied()) {
-                let draft = made(&weights, &blocks, count, width)?;
+        for (name, blocks) in choices(count, config.layers) {
+            for &(width, kv_heads) in &shapes {
+                let Some(draft) = made(&weights, name, &blocks, width, kv_heads)? else {
+                    continue;
+                };
                 let draft = DraftModel::from_checkpoint(&draft, args.dtype.into(), &target)?;
                 let quiet = &mut Progress::hidden();
                 let plain = PlainSpeed::default();
-                let rows = evaluate(&target, &draft, &prompts, &plain, &config, quiet)?;
+                let rows = evaluate(&target, &draft, &prompts, &plain, &measured, quiet)?;
                 if !header {
-                    let tasks: Vec<String> =
-                        rows.iter().map(|row| format!("{:>14}", row.task)).collect();
-                    println!(
-                        "{:>6}  {:<13} {:>5}{}",
-                        "blocks",
-                        "which",
-                        "width",
-                        tasks.concat()
-                    );
+                    let tasks: String = rows.iter().map(|row| format!(" {} |", row.task)).collect();
+                    println!("| blocks | which | width | key-value heads |{tasks}");
+                    println!("|---:|---|---:|---:|{}", "---:|".repeat(rows.len()));
                     header = true;
                 }
                 let rates: String = (rows.iter())
-                    .map(|row| format!("{:>14.3}", row.acceptance_rate))
+                    .map(|row| format!(" {:.3} |", row.acceptance_rate))
                     .collect();
-                println!("{count:>6}  {name:<13} {width:>5}{rates}");
+                println!("| {count} | {name} | {width} | {kv_heads} |{rates}");
             }
         }
     }
     Ok(())
 }
 
-/// `count` of a target's `layers` blocks; none means random weights.
+const RANDOM: &str = "random";
+const PROJECTED: &str = "random, vocabulary projected";
+
+/// `count` of a target's `layers` blocks.
 fn choices(count: usize, layers: usize) -> Vec<(&'static str, Vec<usize>)> {
     let count = count.clamp(1, layers);
     let last = layers - 1;
     let ends = count.div_ceil(2);
     vec![
-        ("random", Vec::new()),
+        (RANDOM, (0..count).collect()),
+        (PROJECTED, (0..count).collect()),
         ("first", (0..count).collect()),
         ("last", (layers - count..layers).collect()),
         (
@@ -115,23 +126,37 @@ fn choices(count: usize, layers: usize) -> Vec<(&'static str, Vec<usize>)> {
     ]
 }
 
+/// `None` where a kind of draft does not come in this shape.
 fn made(
     target: &Checkpoint,
+    which: &str,
     blocks: &[usize],
-    count: usize,
     width: usize,
-) -> Result<Checkpoint, ModelError> {
-    if blocks.is_empty() {
+    kv_heads: usize,
+) -> Result<Option<Checkpoint>, ModelError> {
+    let of = &target.config;
+    if which == RANDOM || which == PROJECTED {
+        if kv_heads != of.kv_heads {
+            return Ok(None);
+        }
         let config = DecoderConfig {
-            bos_id: target.config.bos_id,
-            eos_ids: target.config.eos_ids.clone(),
-            ..DecoderConfig::llama(target.config.vocabulary_size, width, count)
+            bos_id: of.bos_id,
+            eos_ids: of.eos_ids.clone(),
+            ..DecoderConfig::llama(of.vocabulary_size, width, blocks.len())
         };
-        return init::random(config, None, 1);
+        let mut draft = init::random(config, None, 1)?;
+        if which == PROJECTED {
+            narrow::project_vocabulary(&mut draft, target)?;
+        }
+        return Ok(Some(draft));
     }
-    if width == target.config.hidden_size {
-        init::from_target(target, blocks, None)
+    let draft = if width == of.hidden_size {
+        init::from_target(target, blocks, None)?
     } else {
-        slice::from_target(target, blocks, width, None)
+        slice::from_target(target, blocks, width, None)?
+    };
+    if kv_heads == of.kv_heads {
+        return Ok(Some(draft));
     }
+    heads::keep(&draft, &heads::heaviest(&draft, kv_heads)?).map(Some)
 }

@@ -6,7 +6,7 @@ use clap::Parser;
 use fastdraft_data::source::read_prompts;
 use fastdraft_examples::{Dtype, Outcome, draft, finish, target};
 use fastdraft_train::{
-    evaluate::{EvaluateConfig, TaskReport, evaluate, plain_speed},
+    evaluate::{DraftLength, EvaluateConfig, TaskReport, compare},
     progress::Progress,
     report,
 };
@@ -28,9 +28,13 @@ struct Args {
     /// Prompts of each file; 0 takes all.
     #[arg(long, default_value_t = 0)]
     limit: usize,
-    /// Draft tokens a step; several, such as 1,2,3, are measured one after the other.
+    /// Draft tokens a step; several, such as 1,2,3, take turns prompt by prompt.
     #[arg(long, value_delimiter = ',', default_value = "3")]
     gamma: Vec<usize>,
+    /// What decides how many tokens up to γ are drafted: fixed, cost-aware, or a probability of a
+    /// drafted token below which drafting ends; several take turns with every γ.
+    #[arg(long, value_delimiter = ',', default_value = "fixed")]
+    draft_length: Vec<DraftLength>,
     /// 0 is greedy.
     #[arg(long, default_value_t = 0.6)]
     temperature: f64,
@@ -59,6 +63,7 @@ struct Report {
     target: String,
     draft: String,
     gamma: usize,
+    draft_length: String,
     temperature: f64,
     tasks: Vec<TaskReport>,
     by_gamma: Vec<Sweep>,
@@ -67,6 +72,7 @@ struct Report {
 #[derive(Serialize)]
 struct Sweep {
     gamma: usize,
+    draft_length: String,
     tasks: Vec<TaskReport>,
 }
 
@@ -88,31 +94,41 @@ fn run(args: Args) -> Outcome {
     }
     let target_model = target(&args.target, args.dtype)?;
     let draft_model = draft(&args.draft, args.dtype, &target_model)?;
-    let config = |gamma| EvaluateConfig {
+    let config = |gamma, length| EvaluateConfig {
         gamma,
+        length,
         temperature: args.temperature,
         max_new_tokens: args.max_new_tokens,
         seed: args.seed,
         raw_tasks: args.raw_tasks.clone(),
         raw: args.raw,
     };
-    let mut progress = Progress::start("plain");
-    let plain = plain_speed(&target_model, &prompts, &config(1), &mut progress)?;
+    let ways: Vec<(usize, DraftLength)> = (args.gamma.iter())
+        .flat_map(|&gamma| args.draft_length.iter().map(move |&length| (gamma, length)))
+        .collect();
+    let configs: Vec<_> = (ways.iter())
+        .map(|&(gamma, length)| config(gamma, length))
+        .collect();
+    let mut progress = Progress::start("plain and speculative");
+    let all = compare(
+        &target_model,
+        &draft_model,
+        &prompts,
+        &configs,
+        &mut progress,
+    )?;
     progress.finish("done");
     let mut by_gamma = Vec::new();
-    for &gamma in &args.gamma {
-        let mut progress = Progress::start(&format!("speculative, γ {gamma}"));
-        let tasks = evaluate(
-            &target_model,
-            &draft_model,
-            &prompts,
-            &plain,
-            &config(gamma),
-            &mut progress,
-        )?;
-        progress.finish("done");
+    for (&(gamma, length), tasks) in ways.iter().zip(all) {
+        if ways.len() > 1 {
+            println!("γ = {gamma}, {length}");
+        }
         print!("{}", report::table(&tasks));
-        by_gamma.push(Sweep { gamma, tasks });
+        by_gamma.push(Sweep {
+            gamma,
+            draft_length: length.to_string(),
+            tasks,
+        });
     }
     if let Some(path) = &args.json
         && let Some(first) = by_gamma.first()
@@ -121,6 +137,7 @@ fn run(args: Args) -> Outcome {
             target: args.target,
             draft: args.draft,
             gamma: first.gamma,
+            draft_length: first.draft_length.clone(),
             temperature: args.temperature,
             tasks: first.tasks.clone(),
             by_gamma,

@@ -1,12 +1,15 @@
 //! What a weight format costs in time and quality: pass times, perplexity, agreement with f32.
 
-use std::{path::Path, process::ExitCode, time::Instant};
+use std::{collections::BTreeMap, path::Path, process::ExitCode, time::Instant};
 
 use clap::Parser;
 use fastdraft_data::source::{documents, read_prompts};
 use fastdraft_examples::{Dtype, Outcome, finish, target};
 use fastdraft_hw::measure::bandwidth;
-use fastdraft_model::engine::cpu::{CpuModel, Segment, Workspace};
+use fastdraft_model::{
+    Checkpoint,
+    engine::cpu::{CpuModel, Rounding, Segment, WeightFormat, Workspace, rounding},
+};
 use fastdraft_train::TargetModel;
 
 const PASSES: [usize; 5] = [1, 2, 4, 8, 16];
@@ -26,6 +29,9 @@ struct Args {
     /// Greedy tokens for the agreement, over all prompts.
     #[arg(long, default_value_t = 32)]
     max_new_tokens: usize,
+    /// Prints the rounding of every kind of matrix in bf16 and int8, and nothing else.
+    #[arg(long)]
+    rounding: bool,
 }
 
 struct Quality {
@@ -38,6 +44,9 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Outcome {
+    if args.rounding {
+        return print_rounding(&target(&args.target, Dtype::F32)?.checkpoint()?);
+    }
     println!(
         "format  MB/pass  bound ms  {}  prefill tok/s  perplexity  agrees with f32",
         PASSES.map(|t| format!("{t:>2} tok ms")).join("  ")
@@ -70,6 +79,45 @@ fn run(args: &Args) -> Outcome {
         );
     }
     Ok(())
+}
+
+/// One line for each kind of matrix: mean and worst of its blocks.
+fn print_rounding(checkpoint: &Checkpoint) -> Outcome {
+    println!("| matrix | in blocks | bf16 error | worst | int8 error | worst | int8 largest |");
+    println!("|---|---:|---:|---:|---:|---:|---:|");
+    let mut kinds: BTreeMap<String, [Vec<Rounding>; 2]> = BTreeMap::new();
+    for (index, format) in [WeightFormat::Bf16, WeightFormat::Int8]
+        .into_iter()
+        .enumerate()
+    {
+        for matrix in rounding(checkpoint, format)? {
+            let name = matrix.name.trim_end_matches(".weight");
+            let kind = match name
+                .strip_prefix("model.layers.")
+                .and_then(|n| n.split_once('.'))
+            {
+                Some((_, part)) => part,
+                None => name.trim_start_matches("model."),
+            };
+            kinds.entry(kind.to_owned()).or_default()[index].push(matrix);
+        }
+    }
+    for (kind, [bf16, int8]) in &kinds {
+        println!(
+            "| `{kind}` | {} | {} | {} | {:.1e} |",
+            int8.len(),
+            mean_and_worst(bf16),
+            mean_and_worst(int8),
+            int8.iter().map(|m| m.largest_error).fold(0.0, f64::max),
+        );
+    }
+    Ok(())
+}
+
+fn mean_and_worst(matrices: &[Rounding]) -> String {
+    let errors = || matrices.iter().map(|matrix| matrix.relative_error);
+    let mean = errors().sum::<f64>() / matrices.len().max(1) as f64;
+    format!("{mean:.1e} | {:.1e}", errors().fold(0.0, f64::max))
 }
 
 /// Median time of a pass over each number of tokens, and prefill speed.

@@ -9,8 +9,10 @@ use std::{
 
 use clap::Parser;
 use fastdraft_examples::{Dtype, Outcome, draft, finish, target};
-use fastdraft_specdec::{Emitted, SessionConfig, Stop, Transform, generate, generate_plain};
-use fastdraft_train::DraftSource;
+use fastdraft_specdec::{
+    Emitted, Session, SessionConfig, Stop, SystemClock, Transform, generate_plain,
+};
+use fastdraft_train::{DraftSource, evaluate::DraftLength};
 
 /// Streams the answer to a prompt; accepted draft tokens are green on a terminal.
 #[derive(Parser)]
@@ -28,6 +30,10 @@ struct Args {
     /// Draft tokens a step.
     #[arg(long, default_value_t = 3)]
     gamma: usize,
+    /// What decides how many tokens up to γ are drafted: fixed, cost-aware, or a probability of a
+    /// drafted token below which drafting ends.
+    #[arg(long, default_value = "fixed")]
+    draft_length: DraftLength,
     /// 0 is greedy.
     #[arg(long, default_value_t = 0.0)]
     temperature: f64,
@@ -85,7 +91,7 @@ fn run(args: &Args) -> Outcome {
     let highlight = draft_model.is_some() && stdout().is_terminal();
     let mut stream = target_model.tokenizer.stream();
     let mut failure = None;
-    let show = |emitted: Emitted<'_>| {
+    let mut show = |emitted: Emitted<'_>| {
         for (i, token) in emitted.tokens.iter().enumerate() {
             if target_model.tokenizer.is_special(*token) {
                 continue;
@@ -111,13 +117,17 @@ fn run(args: &Args) -> Outcome {
     };
     let start = Instant::now();
     let out = match &draft_model {
-        Some(draft) => generate(
-            &mut draft.draft(capacity),
-            &mut engine,
-            &ids,
-            &session,
-            show,
-        )?,
+        Some(draft) => {
+            let mut generation = Session::new(draft.draft(capacity), &mut engine, &ids, &session)?
+                .with_policy(args.draft_length.policy(args.gamma))
+                .with_clock(SystemClock::default());
+            while let Some(step) = generation.advance()? {
+                if show(step).is_break() {
+                    generation.cancel();
+                }
+            }
+            generation.finish()
+        }
         None => generate_plain(&mut engine, &ids, &session, show)?,
     };
     if let Some(error) = failure {

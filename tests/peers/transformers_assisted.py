@@ -1,9 +1,9 @@
 """transformers' assisted generation with a draft of ours: greedy text must be the target's own.
 
     pip install torch transformers tokenizers safetensors
-    cargo run --release -p fastdraft-model --example convert -- TARGET.gguf /tmp/target hf
-    cargo run --release --example export -- --draft assets/smollm2-135m-draft --hf /tmp/draft
-    python tests/peers/transformers_assisted.py /tmp/target /tmp/draft PROMPTS.jsonl
+    cargo run --release -p fastdraft-model --example convert -- TARGET.gguf out/target hf
+    cargo run --release --example export -- --draft assets/smollm2-135m-draft --hf out/draft
+    python tests/peers/transformers_assisted.py out/target out/draft PROMPTS.jsonl
 
 Prints, for each prompt, whether the two texts are equal, and the target's passes with the draft.
 """

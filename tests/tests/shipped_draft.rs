@@ -1,4 +1,4 @@
-//! The draft in `assets/`, on its target, in every weight format.
+//! The draft in `assets/`, on its target, in int8 and with the blocks of the file.
 
 use std::{ops::ControlFlow, path::Path};
 

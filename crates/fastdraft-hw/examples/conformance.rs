@@ -1,4 +1,5 @@
-//! Checks the runtime of a device: `conformance DEVICE`, such as `cpu`, `cpu:libtorch`, `intel-gpu`.
+//! Checks the runtime of a device: `conformance DEVICE`, such as `cpu`, `cpu:libtorch`, `intel-gpu`,
+//! `nvidia-gpu`.
 //!
 //! With feature `wgpu`, `conformance software` runs on a software adapter, such as Mesa's lavapipe: it
 //! checks the shaders where there is no GPU.

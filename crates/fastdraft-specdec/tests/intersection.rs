@@ -178,10 +178,11 @@ fn law_equals_the_target() {
 
 #[test]
 fn greedy_output_is_the_targets() {
-    for seed in 0..if cfg!(miri) { 2 } else { 40 } {
+    for seed in 0..if cfg!(miri) { 1 } else { 40 } {
         let table = Table::new(TARGET as usize, 2, seed);
         let config = SessionConfig {
             transform: Transform::greedy(),
+            max_new_tokens: if cfg!(miri) { 6 } else { 64 },
             ..SessionConfig::default()
         };
         let mut target = MockTarget::new(table);

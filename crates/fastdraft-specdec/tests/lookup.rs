@@ -36,7 +36,7 @@ fn longest_repeat(text: &[TokenId]) -> usize {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(if cfg!(miri) { 8 } else { 400 }) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 400 }) })]
 
     #[test]
     fn the_longest_repeated_ending_is_found(
@@ -64,7 +64,7 @@ proptest! {
     #[test]
     fn lookups_keep_the_greedy_output(seed in any::<u64>(), prompt in prop::collection::vec(0u32..6, 1..9)) {
         let config = SessionConfig {
-            max_new_tokens: 30,
+            max_new_tokens: if cfg!(miri) { 6 } else { 30 },
             transform: Transform::greedy(),
             ..SessionConfig::default()
         };

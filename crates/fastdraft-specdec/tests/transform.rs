@@ -5,7 +5,7 @@ use fastdraft_specdec::{Distribution, Transform, TransformError};
 use proptest::prelude::*;
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(if cfg!(miri) { 20 } else { 1500 }) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(if cfg!(miri) { 5 } else { 1500 }) })]
 
     #[test]
     fn a_subset_equals_a_mask(

@@ -144,7 +144,7 @@ fn unsure_rows_equal_a_full_sort() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(if cfg!(miri) { 10 } else { 1500 }) })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(if cfg!(miri) { 3 } else { 1500 }) })]
 
     #[test]
     fn selection_equals_a_full_sort(

@@ -6,7 +6,7 @@ use fastdraft_specdec::{
     Verifier, verify,
 };
 
-const RANDOM: usize = if cfg!(miri) { 8 } else { 3_000 };
+const RANDOM: usize = if cfg!(miri) { 2 } else { 3_000 };
 
 /// Gives prepared numbers, over and over.
 struct Script<'a>(&'a [f64], usize);

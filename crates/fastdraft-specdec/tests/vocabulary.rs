@@ -83,7 +83,7 @@ fn every_verdict_is_told_apart() {
 #[test]
 fn shared_tokens_agree_with_a_search() {
     let mut rng = SeededUniform::new(4);
-    for _ in 0..if cfg!(miri) { 10 } else { 200 } {
+    for _ in 0..if cfg!(miri) { 3 } else { 200 } {
         let mut make = || -> Vec<String> {
             let count = 1 + (rng.next_u64() % 12) as usize;
             // Texts repeat, as byte fallbacks do in real vocabularies.

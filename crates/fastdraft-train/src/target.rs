@@ -104,8 +104,13 @@ impl TargetModel {
     }
 }
 
-/// Tokenizer and chat template beside a model.
-fn tokenizer(path: &Path) -> Result<(Tokenizer, Option<String>), TrainError> {
+/// The tokenizer of a GGUF file or of a model directory, and its chat template if it has one.
+///
+/// A GGUF file needs no tensors for it.
+///
+/// # Errors
+/// [`TrainError::Model`] and [`TrainError::Data`] when it has none, or one that cannot be read.
+pub fn tokenizer(path: &Path) -> Result<(Tokenizer, Option<String>), TrainError> {
     if path.is_dir() {
         let template = chat_template(path);
         return Ok((Tokenizer::from_file(path)?, template));

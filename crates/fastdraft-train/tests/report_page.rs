@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::Command};
 
 use fastdraft_train::{
-    evaluate::TaskReport,
+    evaluate::{DecodeSpeed, TaskReport},
     report::{GammaCurve, HtmlReport, LossPoint, ShapeRow, StageSection, write_html},
     stage::StageReport,
 };
@@ -23,6 +23,11 @@ fn task(name: &str, speedup: f64) -> TaskReport {
         plain_tokens_per_s: 50.0,
         speculative_tokens_per_s: 50.0 * speedup,
         speedup,
+        decode: DecodeSpeed {
+            plain_tokens_per_s: 60.0,
+            speculative_tokens_per_s: 75.0,
+            speedup: 1.25,
+        },
         draft_position: vec![(200, 120), (200, 60), (200, 20)],
     }
 }
@@ -133,6 +138,7 @@ fn the_lead_counts_the_faster_tasks() {
     let page = full().page();
     assert!(page.contains("on 1 of 2 tasks: from 0.95× on stories to 1.10× on code."));
     assert_eq!(page.matches("<svg").count(), 8);
+    assert_eq!(page.matches(">1.25×</td>").count(), 4);
 }
 
 #[test]

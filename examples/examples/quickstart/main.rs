@@ -14,7 +14,7 @@ use fastdraft_model::{DraftVocabulary, draft::init, engine::cpu::WeightFormat};
 use fastdraft_train::{
     DraftModel, TargetModel, TrainError,
     answers::pack,
-    evaluate::{EvaluateConfig, PlainSpeed, TaskReport, evaluate, plain_speed},
+    evaluate::{DraftLength, EvaluateConfig, PlainSpeed, TaskReport, evaluate, plain_speed},
     generate::{GenerateConfig, Place, generate_answers},
     optim::schedule::Schedule,
     progress::Progress,
@@ -50,9 +50,9 @@ struct Args {
     /// Weight format for decoding, target and draft.
     #[arg(long, value_enum, default_value = "bf16")]
     dtype: Dtype,
-    /// Draft tokens a step; 3 if not given, and 1 with --pretrained.
-    #[arg(long)]
-    gamma: Option<usize>,
+    /// Draft tokens a step; with --pretrained at most, as many as pay.
+    #[arg(long, default_value_t = 3)]
+    gamma: usize,
     /// Train nothing: show what the draft in assets/ does for its target.
     #[arg(long)]
     pretrained: bool,
@@ -176,9 +176,9 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Outcome {
     if args.pretrained {
-        return pretrained::show(args.gamma.unwrap_or(1), args.seed);
+        return pretrained::show(args.gamma, args.seed);
     }
-    let gamma = args.gamma.unwrap_or(3);
+    let gamma = args.gamma;
     writable(&args.out)?;
     let device = open(&DeviceSpec::default())?;
     let target = target(&args.target, args.dtype)?;
@@ -209,6 +209,7 @@ fn run(args: &Args) -> Outcome {
 
     let config = EvaluateConfig {
         gamma,
+        length: DraftLength::Fixed,
         temperature: 0.6,
         max_new_tokens: 48,
         seed: args.seed,

@@ -9,10 +9,10 @@ use std::{
 
 use fastdraft_data::source::read_prompts;
 use fastdraft_examples::{Dtype, Outcome, draft, target};
-use fastdraft_specdec::{SessionConfig, Stop, Transform, generate, generate_plain};
+use fastdraft_specdec::{Session, SessionConfig, Stop, SystemClock, Transform, generate_plain};
 use fastdraft_train::{
     DraftSource,
-    evaluate::{EvaluateConfig, evaluate, plain_speed},
+    evaluate::{DraftLength, EvaluateConfig, compare},
     progress::Progress,
     report,
 };
@@ -24,6 +24,7 @@ const PROMPT: &str =
     "Write a Python function that returns the n-th Fibonacci number, and explain it.";
 const TOKENS: usize = 96;
 const PER_TASK: usize = 2;
+const LENGTH: DraftLength = DraftLength::CostAware;
 
 /// One text, written greedily with and without the draft, then some prompts of each task.
 pub fn show(gamma: usize, seed: u64) -> Outcome {
@@ -51,15 +52,18 @@ pub fn show(gamma: usize, seed: u64) -> Outcome {
     let mut text = target.tokenizer.stream();
     let (mut drafting, mut engine) = (draft.draft(capacity), target.engine(capacity));
     let start = Instant::now();
-    let out = generate(&mut drafting, &mut engine, &ids, &session, |emitted| {
+    let mut generation = Session::new(&mut drafting, &mut engine, &ids, &session)?
+        .with_policy(LENGTH.policy(gamma))
+        .with_clock(SystemClock::default());
+    while let Some(emitted) = generation.advance()? {
         for token in emitted.tokens {
             if let Ok(Some(piece)) = text.push(*token) {
                 print!("{piece}");
             }
         }
         let _ = stdout().flush();
-        ControlFlow::Continue(())
-    })?;
+    }
+    let out = generation.finish();
     let seconds = start.elapsed().as_secs_f64();
     let same = if out.tokens == plain.tokens {
         "the same text"
@@ -89,18 +93,18 @@ fn table(
     }
     let config = EvaluateConfig {
         gamma,
+        length: LENGTH,
         temperature: 0.6,
         max_new_tokens: 64,
         seed,
         raw_tasks: vec!["code".into(), "stories".into()],
         raw: false,
     };
-    let mut progress = Progress::start("plain decoding");
-    let plain = plain_speed(target, &prompts, &config, &mut progress)?;
+    let mut progress = Progress::start("plain, and with the draft");
+    let all = compare(target, draft, &prompts, &[config], &mut progress)?;
     progress.finish("done");
-    let mut progress = Progress::start("with the draft");
-    let tasks = evaluate(target, draft, &prompts, &plain, &config, &mut progress)?;
-    progress.finish("done");
-    print!("{}", report::table(&tasks));
+    for tasks in &all {
+        print!("{}", report::table(tasks));
+    }
     Ok(())
 }

@@ -7,7 +7,7 @@ use fastdraft_examples::Dtype;
 use fastdraft_model::Checkpoint;
 use fastdraft_train::{
     DraftModel, TargetModel, TrainError,
-    evaluate::{EvaluateConfig, PlainSpeed, TaskReport, evaluate, plain_speed},
+    evaluate::{DraftLength, EvaluateConfig, PlainSpeed, TaskReport, evaluate, plain_speed},
     progress::Progress,
     recipe::{EvaluationSpec, ValidRecipe},
     report::{self, HtmlReport, RunReport, ShapeRow},
@@ -194,6 +194,7 @@ impl<'a> Measure<'a> {
 fn settings(recipe: &ValidRecipe, spec: &EvaluationSpec) -> EvaluateConfig {
     EvaluateConfig {
         gamma: spec.gamma,
+        length: DraftLength::Fixed,
         temperature: spec.temperature,
         max_new_tokens: spec.max_new_tokens,
         seed: recipe.seed,

@@ -21,9 +21,9 @@ pub fn open(spec: &DeviceSpec) -> Result<Device, HwError> {
         DeviceSpec::IntelGpu(_) | DeviceSpec::NvidiaGpu(_) => gpu(*spec),
         DeviceSpec::Gaudi(_) => Err(HwError::NoRuntime {
             spec: *spec,
-            reason: "Burn has no HPU runtime; train on Gaudi through the torch worker \
-                     (PyTorch with device `hpu`), generate through an OpenAI-compatible endpoint \
-                     (vLLM on Gaudi)"
+            reason: "Burn has no HPU runtime; train and generate on Gaudi through the torch \
+                     worker (PyTorch with device `hpu`), or generate through an \
+                     OpenAI-compatible endpoint (vLLM on Gaudi)"
                 .to_owned(),
         }),
     }

@@ -43,7 +43,7 @@ pub enum Runtime {
     LibTorch,
     /// Burn on wgpu, in process.
     Wgpu,
-    /// A PyTorch program started beside this one, for training.
+    /// A PyTorch program started beside this one, for training and for answers.
     TorchWorker,
     /// An OpenAI-compatible server, for generation.
     Endpoint,

@@ -1,6 +1,7 @@
 //! Making a draft.
 
 pub mod blocks;
+pub mod heads;
 pub mod init;
 pub mod narrow;
 pub mod shape;

@@ -1,6 +1,6 @@
 //! A target's embedding and head at a narrower width.
 
-use super::subspace::{leading_subspace, project, scaled_gram};
+use super::subspace::{leading_subspace, scaled_gram};
 use crate::{checkpoint::Checkpoint, error::ModelError};
 
 const EMBEDDING: &str = "model.embed_tokens.weight";
@@ -17,7 +17,8 @@ const HEAD: &str = "lm_head.weight";
 ///
 /// # Errors
 /// [`ModelError::InvalidConfig`] when the draft is wider than the target, tied, or of another
-/// vocabulary; [`ModelError::MissingTensor`] or [`ModelError::ShapeMismatch`] for a broken model.
+/// vocabulary, or weights are not finite; [`ModelError::MissingTensor`] or
+/// [`ModelError::ShapeMismatch`] for a broken model.
 pub fn project_vocabulary(draft: &mut Checkpoint, target: &Checkpoint) -> Result<f64, ModelError> {
     let (narrow, wide) = (&draft.config, &target.config);
     let (k, n) = (narrow.hidden_size, wide.hidden_size);
@@ -48,20 +49,17 @@ pub fn project_vocabulary(draft: &mut Checkpoint, target: &Checkpoint) -> Result
         .copied()
         .collect();
 
-    let mut gram = scaled_gram(embedding, n);
-    for (sum, value) in gram.iter_mut().zip(scaled_gram(&kept, n)) {
-        *sum += value;
-    }
-    let (basis, energy) = leading_subspace(&gram, n, k);
-    let total: f64 = (0..n).map(|i| gram[i * n + i]).sum();
+    let gram = scaled_gram(embedding, n) + scaled_gram(&kept, n);
+    let total = gram.trace();
+    let basis = leading_subspace(gram, k)?;
     let vocabulary = narrow.vocabulary_size;
-    (draft.weights).insert(
-        EMBEDDING,
-        vec![vocabulary, k],
-        project(embedding, &basis, n),
-    );
-    (draft.weights).insert(HEAD, vec![rows.len(), k], project(&kept, &basis, n));
-    Ok(if total > 0.0 { energy / total } else { 1.0 })
+    (draft.weights).insert(EMBEDDING, vec![vocabulary, k], basis.project(embedding));
+    (draft.weights).insert(HEAD, vec![rows.len(), k], basis.project(&kept));
+    Ok(if total > 0.0 {
+        basis.energy / total
+    } else {
+        1.0
+    })
 }
 
 #[cfg(test)]

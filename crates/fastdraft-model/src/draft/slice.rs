@@ -2,7 +2,7 @@
 
 use super::{
     init,
-    subspace::{leading_subspace, project, scaled_gram},
+    subspace::{leading_subspace, scaled_gram},
 };
 use crate::{
     checkpoint::{Checkpoint, DraftVocabulary},
@@ -39,8 +39,8 @@ const STREAM_NORMS: [&str; 3] = [
 /// embedding can be one matrix, see [`whole`](super::whole).
 ///
 /// # Errors
-/// [`ModelError::InvalidConfig`] when the width is 0 or above the target's, and as
-/// [`init::from_target`].
+/// [`ModelError::InvalidConfig`] when the width is 0 or above the target's or weights are not
+/// finite, and as [`init::from_target`].
 pub fn from_target(
     target: &Checkpoint,
     blocks: &[usize],
@@ -76,17 +76,15 @@ pub fn from_target(
     let share = 1.0 / (readers.len() + writers.len()) as f64;
     let mut gram = scaled_gram(&embedding, n);
     for (_, rows) in readers.iter().chain(&writers) {
-        for (sum, value) in gram.iter_mut().zip(scaled_gram(rows, n)) {
-            *sum += share * value;
-        }
+        gram += scaled_gram(rows, n) * share;
     }
-    let (basis, _) = leading_subspace(&gram, n, width);
+    let basis = leading_subspace(gram, width)?;
 
     let mut weights = Weights::new();
     for (name, tensor) in draft.weights.iter() {
         let bias = split_bias(name).is_some_and(|part| WRITERS.contains(&part));
         if bias {
-            weights.insert(name, vec![width], project(&tensor.data, &basis, n));
+            weights.insert(name, vec![width], basis.project(&tensor.data));
         } else if STREAM_NORMS.iter().any(|norm| name.ends_with(norm)) {
             // The stream's mean square is over fewer directions now.
             let scale = ((n as f64) / (width as f64)).sqrt() as f32;
@@ -96,15 +94,15 @@ pub fn from_target(
         }
     }
     for (name, rows) in readers {
-        let rows = project(&rows, &basis, n);
+        let rows = basis.project(&rows);
         weights.insert(name, vec![rows.len() / width, width], rows);
     }
     for (name, columns) in writers {
-        let columns = project(&columns, &basis, n);
+        let columns = basis.project(&columns);
         let inner = columns.len() / width;
         weights.insert(name, vec![width, inner], transposed(&columns, inner));
     }
-    let narrow = project(&embedding, &basis, n);
+    let narrow = basis.project(&embedding);
     let head = match &draft.draft_vocabulary {
         None => narrow.clone(),
         Some(kept) => (kept.token_ids().iter())

@@ -1,149 +1,126 @@
 //! The directions that hold most of some vectors.
 
+use nalgebra::{DMatrix, DMatrixView, DMatrixViewMut, SymmetricEigen};
 use rayon::prelude::*;
 
-/// Steps end when the captured energy grows by less than this share.
-const TOLERANCE: f64 = 1e-7;
-const MAX_STEPS: usize = 100;
+use crate::error::ModelError;
+
+/// Vectors that are multiplied at a time, in double precision.
+const PIECE: usize = 4096;
+/// Columns of a product that a thread takes.
+const BLOCK: usize = 64;
+/// Sweeps for each eigenvalue; a handful is usual.
+const SWEEPS: usize = 100;
 
 /// `XᵀX` divided by its trace: `[n, n]`, of `x` `[rows, n]`.
-pub(super) fn scaled_gram(x: &[f32], n: usize) -> Vec<f64> {
-    let mut gram: Vec<f64> = (0..n)
-        .into_par_iter()
-        .flat_map_iter(|i| {
-            let mut row = vec![0.0_f64; n];
-            for x in x.chunks_exact(n) {
-                let weight = f64::from(x[i]);
-                for (sum, value) in row.iter_mut().zip(x) {
-                    *sum += weight * f64::from(*value);
-                }
-            }
-            row
-        })
-        .collect();
-    let trace: f64 = (0..n).map(|i| gram[i * n + i]).sum();
+pub(super) fn scaled_gram(x: &[f32], n: usize) -> DMatrix<f64> {
+    let mut gram = DMatrix::<f64>::zeros(n, n);
+    // Threads share columns of the product, not terms, so that their number does not move a sum.
+    for piece in x.chunks(PIECE * n) {
+        let columns = columns(piece, n);
+        (gram.as_mut_slice().par_chunks_mut(BLOCK * n).enumerate()).for_each(|(i, block)| {
+            let width = block.len() / n;
+            let some = columns.rows(i * BLOCK, width).transpose();
+            DMatrixViewMut::from_slice(block, n, width).gemm(1.0, &columns, &some, 1.0);
+        });
+    }
+    let trace = gram.trace();
     if trace > 0.0 {
-        gram.iter_mut().for_each(|value| *value /= trace);
+        gram /= trace;
     }
     gram
 }
 
-/// Orthonormal rows `[k, n]` that span the leading eigenvectors of a symmetric `gram` `[n, n]`,
-/// by orthogonal iteration, and the energy in them, the trace of `V · gram · Vᵀ`.
-pub(super) fn leading_subspace(gram: &[f64], n: usize, k: usize) -> (Vec<f64>, f64) {
-    // The rows of largest diagonal, so that the start is not orthogonal to what is sought.
+/// Leading eigenvectors of a symmetric matrix.
+pub(super) struct Subspace {
+    /// Orthonormal columns, that of the largest eigenvalue first.
+    basis: DMatrix<f64>,
+    /// The sum of their eigenvalues, the trace of `Vᵀ · gram · V`.
+    pub(super) energy: f64,
+}
+
+/// The `k` leading eigenvectors of `gram`, its right singular vectors where it is `XᵀX`.
+///
+/// # Errors
+/// [`ModelError::InvalidConfig`] when the matrix is not finite or its eigenvalues are not found.
+pub(super) fn leading_subspace(gram: DMatrix<f64>, k: usize) -> Result<Subspace, ModelError> {
+    let n = gram.nrows();
+    let failed = |what: &str| ModelError::InvalidConfig {
+        reason: format!("the directions of {n}-wide weights: {what}"),
+    };
+    if gram.iter().any(|value| !value.is_finite()) {
+        return Err(failed("the weights are not finite"));
+    }
+    let eigen = SymmetricEigen::try_new(gram, f64::EPSILON, n * SWEEPS)
+        .ok_or_else(|| failed("eigenvalues do not converge"))?;
     let mut order: Vec<usize> = (0..n).collect();
-    order.sort_by(|a, b| gram[b * n + b].total_cmp(&gram[a * n + a]));
-    let mut basis: Vec<f64> = (order.iter().take(k))
-        .flat_map(|&i| (0..n).map(move |j| if i == j { 1.0 } else { 1e-3 * noise(i * n + j) }))
-        .collect();
-    orthonormalise(&mut basis, n);
-    let mut energy = 0.0;
-    for _ in 0..MAX_STEPS {
-        let moved = apply(gram, &basis, n);
-        let found = dot(&moved, &basis);
-        basis = moved;
-        orthonormalise(&mut basis, n);
-        if found - energy <= TOLERANCE * found {
-            break;
-        }
-        energy = found;
-    }
-    let energy = dot(&apply(gram, &basis, n), &basis);
-    (basis, energy)
+    order.sort_by(|a, b| eigen.eigenvalues[*b].total_cmp(&eigen.eigenvalues[*a]));
+    order.truncate(k);
+    Ok(Subspace {
+        energy: order.iter().map(|&i| eigen.eigenvalues[i]).sum(),
+        basis: eigen.eigenvectors.select_columns(&order),
+    })
 }
 
-/// Each row of `basis` times the symmetric `gram`.
-fn apply(gram: &[f64], basis: &[f64], n: usize) -> Vec<f64> {
-    basis
-        .par_chunks_exact(n)
-        .flat_map_iter(|row| {
-            let mut out = vec![0.0; n];
-            for (weight, gram) in row.iter().zip(gram.chunks_exact(n)) {
-                for (sum, value) in out.iter_mut().zip(gram) {
-                    *sum += weight * value;
-                }
-            }
-            out
-        })
-        .collect()
-}
-
-/// Modified Gram and Schmidt over rows, twice, which leaves them orthogonal to rounding. Rows
-/// that depend on others become the next unit vector that does not.
-fn orthonormalise(basis: &mut [f64], n: usize) {
-    let mut unit = 0;
-    for i in 0..basis.len() / n {
-        let (done, rest) = basis.split_at_mut(i * n);
-        let row = &mut rest[..n];
-        while !reduce(done, row, n) {
-            row.fill(0.0);
-            row[unit % n] = 1.0;
-            unit += 1;
-        }
-    }
-}
-
-/// Whether a part of `row` is orthogonal to `done`; that part is left in it, of length 1.
-fn reduce(done: &[f64], row: &mut [f64], n: usize) -> bool {
-    let before = dot(row, row).sqrt();
-    for _ in 0..2 {
-        for other in done.chunks_exact(n) {
-            let along = dot(row, other);
-            for (value, other) in row.iter_mut().zip(other) {
-                *value -= along * other;
-            }
-        }
-    }
-    let length = dot(row, row).sqrt();
-    if length <= 1e-12 * before || before == 0.0 {
-        return false;
-    }
-    row.iter_mut().for_each(|value| *value /= length);
-    true
-}
-
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
-}
-
-/// A fixed value in -1 to 1.
-fn noise(index: usize) -> f64 {
-    let mixed = (index as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    ((mixed ^ (mixed >> 29)).wrapping_mul(0xBF58_476D_1CE4_E5B9) >> 11) as f64 / (1u64 << 52) as f64
-        - 1.0
-}
-
-/// Coordinates of the rows of `x` `[rows, n]` in `basis` `[k, n]`: `[rows, k]`.
-pub(super) fn project(x: &[f32], basis: &[f64], n: usize) -> Vec<f32> {
-    x.par_chunks_exact(n)
-        .flat_map_iter(|row| {
-            basis.chunks_exact(n).map(|axis| {
-                let pairs = row.iter().zip(axis);
-                pairs.map(|(x, a)| f64::from(*x) * a).sum::<f64>() as f32
+impl Subspace {
+    /// Coordinates of the rows of `x` `[rows, n]`: `[rows, k]`.
+    pub(super) fn project(&self, x: &[f32]) -> Vec<f32> {
+        let n = self.basis.nrows();
+        (x.par_chunks(PIECE * n))
+            .flat_map_iter(|piece| {
+                let coordinates = self.basis.tr_mul(&columns(piece, n));
+                let narrow: Vec<f32> = coordinates.iter().map(|value| *value as f32).collect();
+                narrow
             })
-        })
-        .collect()
+            .collect()
+    }
+}
+
+/// Rows of `n`, each a column.
+fn columns(rows: &[f32], n: usize) -> DMatrix<f64> {
+    DMatrixView::from_slice(rows, n, rows.len() / n).map(f64::from)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{DecoderConfig, draft::init};
 
     #[test]
     fn a_diagonal_gram_gives_its_largest_entries() {
-        let n = 12;
-        let mut gram = vec![0.0; n * n];
-        for i in 0..n {
-            gram[i * n + i] = ((i * 5) % n) as f64 + 1.0;
-        }
-        let (basis, energy) = leading_subspace(&gram, n, 3);
-        assert!((energy - (12.0 + 11.0 + 10.0)).abs() < 1e-3, "{energy}");
-        for (i, a) in basis.chunks(n).enumerate() {
-            for (j, b) in basis.chunks(n).enumerate() {
-                let expected = if i == j { 1.0 } else { 0.0 };
-                assert!((dot(a, b) - expected).abs() < 1e-9);
-            }
-        }
+        let entries = (0..12).map(|i| ((i * 5) % 12) as f64 + 1.0);
+        let gram = DMatrix::from_diagonal(&nalgebra::DVector::from_iterator(12, entries));
+        let found = leading_subspace(gram, 3).unwrap();
+        assert!((found.energy - (12.0 + 11.0 + 10.0)).abs() < 1e-9);
+        let identity = found.basis.tr_mul(&found.basis);
+        assert!((identity - DMatrix::identity(3, 3)).amax() < 1e-12);
+    }
+
+    /// The gram matrix, and the squares of coordinates, by loops.
+    #[test]
+    fn coordinates_hold_the_energy_of_the_leading_directions() {
+        let (rows, n, k) = (PIECE + 100, BLOCK + 8, 7);
+        let model = init::random(DecoderConfig::llama(rows, n, 1), None, 3).unwrap();
+        let name = "model.embed_tokens.weight";
+        let x = &model.weights.get(name, &[rows, n]).unwrap().data;
+        let total: f64 = x.iter().map(|v| f64::from(*v).powi(2)).sum();
+        let gram = scaled_gram(x, n);
+        let (i, j) = (3, BLOCK + 2);
+        let product: f64 = (x.chunks_exact(n))
+            .map(|row| f64::from(row[i]) * f64::from(row[j]))
+            .sum();
+        assert!((gram[(i, j)] - product / total).abs() < 1e-12);
+        let found = leading_subspace(gram, k).unwrap();
+        let narrow = found.project(x);
+        assert_eq!(narrow.len(), rows * k);
+        let kept: f64 = narrow.iter().map(|v| f64::from(*v).powi(2)).sum();
+        assert!((kept / total - found.energy).abs() < 1e-6);
+        assert!(found.energy > k as f64 / n as f64);
+    }
+
+    #[test]
+    fn weights_that_are_no_numbers_are_refused() {
+        let gram = DMatrix::from_element(2, 2, f64::NAN);
+        assert!(leading_subspace(gram, 1).is_err());
     }
 }

@@ -81,7 +81,7 @@ impl GgufFormat {
 
 /// Writes a model and its tokenizer as one file, under another name first.
 ///
-/// The tokenizer must be byte-level BPE. Rows of the vocabulary beyond its tokens become unused
+/// The tokenizer is byte-level BPE or SentencePiece. Rows of the vocabulary beyond its tokens become unused
 /// tokens. The end tokens are the tokenizer's, and the first other one of the configuration.
 ///
 /// A head that covers part of the vocabulary is refused: llama.cpp reads as many logits as there

@@ -28,6 +28,7 @@ const PROBE_SHARE: f64 = 0.005;
 pub struct CostAware {
     start: usize,
     max: usize,
+    memory: f64,
     accepted: f64,
     judged: f64,
     draft_seconds: Option<f64>,
@@ -47,6 +48,7 @@ impl CostAware {
         Self {
             start: start.clamp(1, max),
             max,
+            memory: MEMORY,
             // Worth two judged tokens, so that a few real ones outweigh it.
             accepted: 1.4,
             judged: 2.0,
@@ -60,6 +62,11 @@ impl CostAware {
         }
     }
 
+    /// What remains of earlier acceptance counts after a step, instead of 0.95.
+    pub(super) fn with_memory(self, memory: f64) -> Self {
+        Self { memory, ..self }
+    }
+
     /// The running acceptance of a drafted token once those before it are accepted.
     #[must_use]
     pub fn acceptance(&self) -> f64 {
@@ -70,6 +77,18 @@ impl CostAware {
     #[must_use]
     pub fn is_drafting(&self) -> bool {
         self.drafting
+    }
+
+    /// Seconds to draft a token, once measured.
+    pub(super) fn draft_seconds(&self) -> Option<f64> {
+        self.draft_seconds
+    }
+
+    /// Seconds that each row between the second and that of `gamma` drafted tokens adds to a pass.
+    pub(super) fn seconds_of_a_row(&self, gamma: usize) -> Option<f64> {
+        let (few, many) = (self.target(1)?, self.target(gamma)?);
+        let rows = gamma.saturating_sub(1).max(1) as f64;
+        Some(((many - few) / rows).max(0.0))
     }
 
     /// Seconds of a target pass over `gamma` drafted tokens, between or beyond those measured.
@@ -95,13 +114,18 @@ impl CostAware {
 
     /// The best γ, 0 when none beats plain decoding; `None` before everything is measured.
     fn best(&self) -> Option<usize> {
+        self.best_at(self.acceptance())
+    }
+
+    /// The same if each drafted token were accepted with `alpha`.
+    pub(super) fn best_at(&self, alpha: f64) -> Option<usize> {
         let draft = self.draft_seconds?;
         let alone = self.target(0).filter(|&t| t > 0.0)?;
         let mut best = (0, MARGIN / alone);
         for gamma in 1..=self.max {
             // More rows never take less: where they seem to, the clock was disturbed.
             let seconds = gamma as f64 * draft + self.target(gamma)?.max(alone);
-            let rate = expected_tokens(self.acceptance(), gamma) / seconds;
+            let rate = expected_tokens(alpha, gamma) / seconds;
             if rate > best.1 {
                 best = (gamma, rate);
             }
@@ -157,8 +181,8 @@ impl GammaPolicy for CostAware {
         self.steps += 1;
         let rejected = usize::from(step.accepted < step.drafted);
         if step.drafted > 0 {
-            self.accepted = self.accepted * MEMORY + step.accepted as f64;
-            self.judged = self.judged * MEMORY + (step.accepted + rejected) as f64;
+            self.accepted = self.accepted * self.memory + step.accepted as f64;
+            self.judged = self.judged * self.memory + (step.accepted + rejected) as f64;
         }
         if step.prefill {
             return;

@@ -2,11 +2,13 @@
 
 mod confidence;
 mod cost_aware;
+mod cost_aware_threshold;
 mod heuristic;
 mod policy;
 
 pub use confidence::ConfidenceThreshold;
 pub use cost_aware::CostAware;
+pub use cost_aware_threshold::CostAwareThreshold;
 pub use heuristic::Heuristic;
 pub use policy::{Fixed, GammaPolicy, StepReport};
 

@@ -1,22 +1,30 @@
 //! Acceptance and speed on prompts, by task, measured with the verifier that ships.
 
 mod interval;
+mod length;
+mod speed;
+mod tasks;
 
-use std::{collections::BTreeMap, ops::ControlFlow, time::Instant};
+use std::{collections::BTreeMap, ops::ControlFlow};
 
 use fastdraft_data::source::Prompt;
-use fastdraft_specdec::{
-    Generation, Metrics, SessionConfig, Stop, Transform, generate, generate_plain,
-};
+use fastdraft_specdec::{SessionConfig, Stop, Transform, generate_plain};
 use serde::{Deserialize, Serialize};
 
+pub use self::{length::DraftLength, speed::DecodeSpeed};
+use self::{
+    speed::{Speed, Stopwatch},
+    tasks::Tasks,
+};
 use crate::{draft::DraftSource, error::TrainError, progress::Progress, target::TargetModel};
 
 /// How prompts are decoded.
 #[derive(Debug, Clone)]
 pub struct EvaluateConfig {
-    /// Draft tokens a step.
+    /// Draft tokens a step, at most.
     pub gamma: usize,
+    /// What decides how many up to that.
+    pub length: DraftLength,
     /// 0 is greedy.
     pub temperature: f64,
     /// Longest continuation, in tokens.
@@ -51,11 +59,10 @@ impl EvaluateConfig {
 /// Plain decoding of one task, reused between drafts.
 #[derive(Debug, Clone, Default)]
 pub struct PlainSpeed {
-    emitted: BTreeMap<String, u64>,
-    seconds: BTreeMap<String, f64>,
+    tasks: BTreeMap<String, Speed>,
 }
 
-/// One row of the report. Speeds count prompt processing.
+/// One row of the report. Speeds count prompt processing, those of [`decode`](Self::decode) do not.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct TaskReport {
     /// The task.
@@ -86,6 +93,9 @@ pub struct TaskReport {
     pub speculative_tokens_per_s: f64,
     /// Speculative over plain, wall clock.
     pub speedup: f64,
+    /// The same behind the prompt.
+    #[serde(default)]
+    pub decode: DecodeSpeed,
     /// For each position in a block, how often a token was drafted and how often accepted there.
     #[serde(default)]
     pub draft_position: Vec<(u64, u64)>,
@@ -104,25 +114,33 @@ pub fn plain_speed(
     not_empty(prompts)?;
     let mut plain = PlainSpeed::default();
     for (index, prompt) in prompts.iter().enumerate() {
-        let ids = target.encode(&prompt.prompt, config.is_raw(&prompt.task))?;
-        let mut engine = target.engine(ids.len() + config.max_new_tokens + 1);
-        let session = config.session(target, index);
-        let start = Instant::now();
-        let out = generate_plain(&mut engine, &ids, &session, |_| ControlFlow::Continue(()))
-            .map_err(decode)?;
-        *plain.seconds.entry(prompt.task.clone()).or_default() += start.elapsed().as_secs_f64();
-        *plain.emitted.entry(prompt.task.clone()).or_default() += out.metrics.emitted;
+        plain.add(target, prompt, index, config)?;
         progress.set((index + 1) as f64 / prompts.len() as f64, &prompt.task);
     }
     Ok(plain)
 }
 
-/// What one task gave: drafted and accepted of each prompt, and the sums.
-#[derive(Default)]
-struct Measured {
-    prompts: Vec<(u64, u64)>,
-    metrics: Metrics,
-    seconds: f64,
+impl PlainSpeed {
+    fn add(
+        &mut self,
+        target: &TargetModel,
+        prompt: &Prompt,
+        index: usize,
+        config: &EvaluateConfig,
+    ) -> Result<(), TrainError> {
+        let ids = target.encode(&prompt.prompt, config.is_raw(&prompt.task))?;
+        let mut engine = target.engine(ids.len() + config.max_new_tokens + 1);
+        let session = config.session(target, index);
+        let mut watch = Stopwatch::start();
+        let out = generate_plain(&mut engine, &ids, &session, |step| {
+            watch.pass(step.tokens.len());
+            ControlFlow::Continue(())
+        })
+        .map_err(decode)?;
+        let speed = self.tasks.entry(prompt.task.clone()).or_default();
+        watch.add_to(speed, out.metrics.emitted);
+        Ok(())
+    }
 }
 
 /// Decodes every prompt with the draft, and reports each task, by name.
@@ -139,60 +157,46 @@ pub fn evaluate<S: DraftSource>(
 ) -> Result<Vec<TaskReport>, TrainError> {
     not_empty(prompts)?;
     let _span = crate::spans::evaluation(prompts.len());
-    let mut tasks: BTreeMap<String, Measured> = BTreeMap::new();
+    let mut measured = Tasks::default();
     for (index, prompt) in prompts.iter().enumerate() {
-        let ids = target.encode(&prompt.prompt, config.is_raw(&prompt.task))?;
-        let capacity = ids.len() + config.max_new_tokens + config.gamma + 1;
-        let (mut target_engine, mut draft_engine) =
-            (target.engine(capacity), draft.draft(capacity));
-        let session = config.session(target, index);
-        let start = Instant::now();
-        let out: Generation = generate(
-            &mut draft_engine,
-            &mut target_engine,
-            &ids,
-            &session,
-            |_| ControlFlow::Continue(()),
-        )
-        .map_err(decode)?;
-        let entry = tasks.entry(prompt.task.clone()).or_default();
-        entry.seconds += start.elapsed().as_secs_f64();
-        entry.metrics.merge(&out.metrics);
-        (entry.prompts).push((out.metrics.drafted, out.metrics.accepted));
+        measured.add(target, draft, prompt, index, config)?;
+        progress.set((index + 1) as f64 / prompts.len() as f64, &prompt.task);
+    }
+    Ok(measured.report(plain, draft.cost_ratio(target), config))
+}
+
+/// Decodes every prompt without the draft and then with it as each of `configs` says, and reports
+/// the tasks of each.
+///
+/// The ways take turns prompt by prompt, so that a machine that slows down slows them all.
+///
+/// # Errors
+/// [`TrainError::Empty`] without prompts or configurations, [`TrainError::Decode`] when a model
+/// fails.
+pub fn compare<S: DraftSource>(
+    target: &TargetModel,
+    draft: &S,
+    prompts: &[Prompt],
+    configs: &[EvaluateConfig],
+    progress: &mut Progress,
+) -> Result<Vec<Vec<TaskReport>>, TrainError> {
+    not_empty(prompts)?;
+    let first = configs.first().ok_or_else(|| TrainError::Empty {
+        what: "the list of configurations".into(),
+    })?;
+    let _span = crate::spans::evaluation(prompts.len());
+    let mut plain = PlainSpeed::default();
+    let mut measured: Vec<Tasks> = configs.iter().map(|_| Tasks::default()).collect();
+    for (index, prompt) in prompts.iter().enumerate() {
+        plain.add(target, prompt, index, first)?;
+        for (config, measured) in configs.iter().zip(&mut measured) {
+            measured.add(target, draft, prompt, index, config)?;
+        }
         progress.set((index + 1) as f64 / prompts.len() as f64, &prompt.task);
     }
     let c = draft.cost_ratio(target);
-    Ok(tasks
-        .into_iter()
-        .map(|(task, measured)| {
-            let Measured {
-                prompts,
-                metrics,
-                seconds,
-            } = measured;
-            let rate = |tokens: u64, seconds: f64| tokens as f64 / seconds.max(1e-9);
-            let plain_tokens_per_s = rate(
-                plain.emitted.get(&task).copied().unwrap_or(0),
-                plain.seconds.get(&task).copied().unwrap_or(0.0),
-            );
-            let speculative_tokens_per_s = rate(metrics.emitted, seconds);
-            TaskReport {
-                task,
-                prompts: prompts.len(),
-                acceptance_interval: interval::bootstrap(&prompts, config.seed),
-                drafted: metrics.drafted,
-                accepted: metrics.accepted,
-                target_passes: metrics.target_passes,
-                emitted: metrics.emitted,
-                acceptance_rate: metrics.acceptance_rate().unwrap_or(0.0),
-                block_efficiency: metrics.block_efficiency().unwrap_or(0.0),
-                mbsu: metrics.mbsu(c, config.gamma).unwrap_or(0.0),
-                plain_tokens_per_s,
-                speculative_tokens_per_s,
-                speedup: speculative_tokens_per_s / plain_tokens_per_s.max(1e-9),
-                draft_position: metrics.draft_position,
-            }
-        })
+    Ok((measured.into_iter().zip(configs))
+        .map(|(measured, config)| measured.report(&plain, c, config))
         .collect())
 }
 

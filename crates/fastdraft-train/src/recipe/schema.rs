@@ -31,7 +31,7 @@ pub struct Recipe {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct DraftSpec {
-    /// A draft to go on with: a directory or GGUF file.
+    /// A draft to go on with: a directory, a file of blocks or a GGUF file.
     pub from: Option<PathBuf>,
     /// Blocks of the target to start from; none for random weights.
     pub blocks: Vec<usize>,

@@ -28,7 +28,7 @@ use crate::{error::TrainError, evaluate::TaskReport};
 #[must_use]
 pub fn table(tasks: &[TaskReport]) -> String {
     let mut out = format!(
-        "{:<14} {:>7} {:>6} {:>15} {:>6} {:>6} {:>12} {:>12} {:>9}\n",
+        "{:<14} {:>7} {:>6} {:>15} {:>6} {:>6} {:>12} {:>12} {:>9} {:>8}\n",
         "task",
         "prompts",
         "AR",
@@ -37,13 +37,14 @@ pub fn table(tasks: &[TaskReport]) -> String {
         "MBSU",
         "plain tok/s",
         "spec. tok/s",
-        "speed-up"
+        "speed-up",
+        "decode"
     );
     for t in tasks {
         // Writing to a String cannot fail.
         let _ = writeln!(
             out,
-            "{:<14} {:>7} {:>6.3} {:>15} {:>6.2} {:>6.2} {:>12.1} {:>12.1} {:>8.2}×",
+            "{:<14} {:>7} {:>6.3} {:>15} {:>6.2} {:>6.2} {:>12.1} {:>12.1} {:>8.2}× {:>7.2}×",
             t.task,
             t.prompts,
             t.acceptance_rate,
@@ -52,7 +53,8 @@ pub fn table(tasks: &[TaskReport]) -> String {
             t.mbsu,
             t.plain_tokens_per_s,
             t.speculative_tokens_per_s,
-            t.speedup
+            t.speedup,
+            t.decode.speedup
         );
     }
     out
@@ -74,14 +76,14 @@ fn interval(task: &TaskReport) -> String {
 #[must_use]
 pub fn markdown(tasks: &[TaskReport]) -> String {
     let mut out = String::from(
-        "| task | prompts | AR | 95 % interval | τ | MBSU | plain tok/s | speculative tok/s | speed-up |\n\
-         |---|---:|---:|---:|---:|---:|---:|---:|---:|\n",
+        "| task | prompts | AR | 95 % interval | τ | MBSU | plain tok/s | speculative tok/s | speed-up | decode speed-up |\n\
+         |---|---:|---:|---:|---:|---:|---:|---:|---:|---:|\n",
     );
     for t in tasks {
         // Writing to a String cannot fail.
         let _ = writeln!(
             out,
-            "| {} | {} | {:.3} | {} | {:.2} | {:.2} | {:.1} | {:.1} | {:.2}× |",
+            "| {} | {} | {:.3} | {} | {:.2} | {:.2} | {:.1} | {:.1} | {:.2}× | {:.2}× |",
             t.task,
             t.prompts,
             t.acceptance_rate,
@@ -90,7 +92,8 @@ pub fn markdown(tasks: &[TaskReport]) -> String {
             t.mbsu,
             t.plain_tokens_per_s,
             t.speculative_tokens_per_s,
-            t.speedup
+            t.speedup,
+            t.decode.speedup
         );
     }
     out

@@ -17,7 +17,7 @@ const LOSS_NOTE: &str = "<p class=\"soft\">Thin: every step. Thick: mean of neig
 
 /// On a phone each cell carries its column's name; the roles keep the table one for a screen
 /// reader when the style lays it out as blocks.
-const COLUMNS: [&str; 8] = [
+const COLUMNS: [&str; 9] = [
     "task",
     "prompts",
     "AR",
@@ -26,9 +26,10 @@ const COLUMNS: [&str; 8] = [
     "plain tok/s",
     "speculative tok/s",
     "speed-up",
+    "decode speed-up",
 ];
 
-const TERMS: [(&str, &str); 6] = [
+const TERMS: [(&str, &str); 7] = [
     (
         "AR",
         "Acceptance rate: the share of the draft’s tokens that the target accepted.",
@@ -55,6 +56,10 @@ const TERMS: [(&str, &str); 6] = [
         "speed-up",
         "Speculative over plain, wall clock on this machine. Below 1× the draft costs more time \
          than it saves.",
+    ),
+    (
+        "decode speed-up",
+        "The same behind the prompt, from the end of the first pass on.",
     ),
 ];
 
@@ -209,10 +214,12 @@ fn section(out: &mut String, stage: &StageSection) {
 }
 
 fn row(out: &mut String, t: &TaskReport) {
-    let speedup = if t.speedup.is_finite() {
-        format!("{}×", fixed(t.speedup, 2))
-    } else {
-        NONE.to_owned()
+    let times = |value: f64| {
+        if value.is_finite() {
+            format!("{}×", fixed(value, 2))
+        } else {
+            NONE.to_owned()
+        }
     };
     let cells = [
         escape(&t.task),
@@ -222,7 +229,8 @@ fn row(out: &mut String, t: &TaskReport) {
         fixed(t.mbsu, 2),
         fixed(t.plain_tokens_per_s, 1),
         fixed(t.speculative_tokens_per_s, 1),
-        speedup,
+        times(t.speedup),
+        times(t.decode.speedup),
     ];
     out.push_str("<tr role=\"row\">");
     for (name, cell) in COLUMNS.iter().zip(cells) {

@@ -13,6 +13,7 @@ mod matrix;
 mod model;
 mod ops;
 mod pass;
+mod rounding;
 #[cfg(feature = "specdec")]
 mod specdec;
 mod workspace;
@@ -23,6 +24,7 @@ pub use cache::KvCache;
 pub use matrix::WeightFormat;
 pub use model::CpuModel;
 pub use pass::Segment;
+pub use rounding::{Rounding, rounding};
 #[cfg(feature = "specdec")]
 pub use specdec::CpuEngine;
 pub use workspace::Workspace;

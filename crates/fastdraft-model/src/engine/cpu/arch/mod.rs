@@ -1,8 +1,8 @@
 //! Kernels, written once over what an instruction set offers and chosen at run time.
 //!
-//! Every kernel adds in the same order: float and eight-bit weights in eight lanes over `k` with
-//! fused multiply-add, then the lanes pairwise, then the tail; four-bit weights one lane a row, run
-//! by run. All of them therefore agree bit for bit with [`scalar`].
+//! Every kernel adds in the same order: float weights in eight lanes over `k` with fused
+//! multiply-add, then the lanes pairwise, then the tail; eight- and four-bit weights one lane a row,
+//! run by run. All of them therefore agree bit for bit with [`scalar`].
 //!
 //! | file | asks for |
 //! |---|---|

@@ -5,7 +5,7 @@
     python benches/peers/generate.py MODEL.gguf assets/eval/*.jsonl [--draft assets/smollm2-135m-draft]
         [--draft-gguf assets/smollm2-135m-draft/draft.Q4_0.gguf] [--dtype gguf] [--gamma 1] [--draft-length fixed] [--limit 4] [--threads 2]
 
-Greedy, without the chat template, the prompt's processing included. Ours runs plain, with the draft, and with the suffix
+Greedy, code and stories without the chat template, the prompt's processing included. Ours runs plain, with the draft, and with the suffix
 lookup before it; llama.cpp plain, with its binding's prompt lookup, and with the same draft through the binding's interface
 for draft models. That interface has llama.cpp compute the logits of every prompt token. Printed are medians over the
 prompts of a task, and the median ratio of our best to its best.
@@ -19,6 +19,7 @@ import statistics
 import subprocess
 import time
 
+RAW = ("code", "stories")
 RATE = re.compile(r"^(\d+) tokens, ([\d.]+) tok/s", re.MULTILINE)
 
 
@@ -26,15 +27,16 @@ class Ours:
     """The example `generate`, which times itself after loading."""
 
     def __init__(self, args, draft=None, gamma=1, length="fixed"):
-        self.command = ["target/release/examples/generate", "--model", args.model, "--raw", "--dtype", args.dtype]
+        self.command = ["target/release/examples/generate", "--model", args.model, "--dtype", args.dtype]
         self.command += ["--temperature", "0", "--max-new-tokens", str(args.tokens)]
         if draft:
             self.command += ["--draft", draft, "--gamma", str(gamma), "--draft-length", length]
         self.env = {**os.environ, "RAYON_NUM_THREADS": str(args.threads)}
 
-    def rate(self, prompt):
+    def rate(self, prompt, raw):
+        command = [*self.command, "--prompt", prompt] + ["--raw"] * raw
         done = subprocess.run(
-            [*self.command, "--prompt", prompt], env=self.env, capture_output=True, text=True, check=True
+            command, env=self.env, capture_output=True, text=True, check=True
         )
         return float(RATE.search(done.stderr).group(2))
 
@@ -45,12 +47,16 @@ class LlamaCpp:
 
         self.tokens = args.tokens
         self.model = load(Llama, args.model, args.threads, draft_model=draft_model)
-        self.rate("Warm up.")
+        self.rate("Warm up.", True)
 
-    def rate(self, prompt):
+    def rate(self, prompt, raw):
         self.model.reset()
         start = time.perf_counter()
-        made = self.model.create_completion(prompt, max_tokens=self.tokens, temperature=0.0)
+        if raw:
+            made = self.model.create_completion(prompt, max_tokens=self.tokens, temperature=0.0)
+        else:
+            messages = [{"role": "user", "content": prompt}]
+            made = self.model.create_chat_completion(messages, max_tokens=self.tokens, temperature=0.0)
         return made["usage"]["completion_tokens"] / (time.perf_counter() - start)
 
 
@@ -112,7 +118,8 @@ def main():
         with open(path, encoding="utf-8") as file:
             for line in list(file)[: args.limit]:
                 prompt = json.loads(line)
-                rates = {name: way.rate(prompt["prompt"]) for name, way in ways.items()}
+                raw = prompt["task"] in RAW
+                rates = {name: way.rate(prompt["prompt"], raw) for name, way in ways.items()}
                 tasks.setdefault(prompt["task"], []).append(rates)
     print("| task | prompts | " + " | ".join(ways) + " | best over best |")
     print("|---|---:|" + "---:|" * (len(ways) + 1))

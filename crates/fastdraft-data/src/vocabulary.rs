@@ -5,7 +5,8 @@ use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 use tokenizers::pre_tokenizers::digits::Digits;
 use tokenizers::pre_tokenizers::sequence::Sequence;
-use tokenizers::{AddedToken, Tokenizer as Inner};
+use tokenizers::pre_tokenizers::split::{Split, SplitPattern};
+use tokenizers::{AddedToken, SplitDelimiterBehavior, Tokenizer as Inner};
 
 use crate::DataError;
 
@@ -13,7 +14,21 @@ pub(crate) const TYPE_UNKNOWN: u32 = 2;
 pub(crate) const TYPE_CONTROL: u32 = 3;
 pub(crate) const TYPE_USER_DEFINED: u32 = 4;
 pub(crate) const TYPE_BYTE: u32 = 6;
-const KNOWN: &str = "smollm, default, gpt-2";
+/// Contractions, words, numbers, signs, ends of lines, spaces.
+macro_rules! split {
+    ($digits:literal) => {
+        concat!(
+            r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}",
+            $digits,
+            r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+        )
+    };
+}
+
+const KNOWN: &str = "smollm, default, gpt-2, llama-bpe, qwen2";
+/// How Llama 3 and Qwen2 split text; they differ in how many digits stay together.
+const LLAMA_3: &str = split!("{1,3}");
+const QWEN_2: &str = split!("");
 
 /// The parts of a byte-level BPE tokenizer as a GGUF file carries them.
 ///
@@ -42,7 +57,8 @@ pub struct BpeVocabulary {
     ///
     /// Empty means that all are normal.
     pub token_types: Vec<u32>,
-    /// Name of the text splitting rule (`tokenizer.ggml.pre`): `smollm`, `default` or `gpt-2`.
+    /// Name of the text splitting rule (`tokenizer.ggml.pre`): `smollm`, `default`, `gpt-2`,
+    /// `llama-bpe` (Llama 3) or `qwen2`.
     pub pre: String,
     /// Token that begins a text.
     pub bos_id: Option<u32>,
@@ -62,7 +78,9 @@ impl BpeVocabulary {
             [self.bos_id, self.eos_id, self.unknown_id],
         )?;
         let pre = self.pre_tokenizer()?;
-        let mut builder = BPE::builder().vocab_and_merges(unique_ids(&self.tokens)?, self.pairs()?);
+        let mut builder = BPE::builder()
+            .vocab_and_merges(unique_ids(&self.tokens)?, self.pairs()?)
+            .ignore_merges(self.is_llama_3());
         if let Some(unknown) = self.unknown_id {
             builder = builder.unk_token(self.tokens[unknown as usize].clone());
         }
@@ -91,6 +109,11 @@ impl BpeVocabulary {
             .collect()
     }
 
+    /// Llama 3 takes a piece that is a token as it is, whatever the merges make of it.
+    fn is_llama_3(&self) -> bool {
+        matches!(self.pre.as_str(), "llama-bpe" | "llama3" | "llama-v3")
+    }
+
     fn pre_tokenizer(&self) -> Result<PreTokenizerWrapper, DataError> {
         let bytes = PreTokenizerWrapper::ByteLevel(ByteLevel::new(false, true, true));
         match self.pre.as_str() {
@@ -99,6 +122,8 @@ impl BpeVocabulary {
                 Ok(Sequence::new(vec![digits, bytes]).into())
             }
             "default" | "gpt-2" => Ok(bytes),
+            "llama-bpe" | "llama3" | "llama-v3" => split(LLAMA_3),
+            "qwen2" | "deepseek-r1-qwen" => split(QWEN_2),
             other => Err(DataError::UnknownPreTokenizer {
                 pre: other.to_owned(),
                 known: KNOWN,
@@ -119,6 +144,17 @@ impl BpeVocabulary {
             })
             .collect()
     }
+}
+
+/// Pieces that `pattern` finds, then bytes.
+fn split(pattern: &str) -> Result<PreTokenizerWrapper, DataError> {
+    let pattern = SplitPattern::Regex(pattern.to_owned());
+    let split = Split::new(pattern, SplitDelimiterBehavior::Isolated, false);
+    let split = split.map_err(|error| DataError::Vocabulary {
+        reason: error.to_string(),
+    })?;
+    let bytes = ByteLevel::new(false, true, false);
+    Ok(Sequence::new(vec![split.into(), bytes.into()]).into())
 }
 
 /// Checks that there are tokens, a type for each or none, and that begin, end and unknown are

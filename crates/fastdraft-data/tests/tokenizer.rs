@@ -26,6 +26,31 @@ fn splitting_rule_decides_about_digits() {
 }
 
 #[test]
+fn llama_3_keeps_three_digits_together_and_qwen2_one() {
+    let encode = |pre| {
+        let tokenizer = Tokenizer::from_bpe(&vocabulary(pre)).unwrap();
+        tokenizer.encode("1212 hello", false).unwrap()
+    };
+    let (one, two) = (u32::from(b'1'), u32::from(b'2'));
+    assert_eq!(encode("gpt-2"), [TWELVE, TWELVE, SPACE_HELLO]);
+    assert_eq!(encode("llama-bpe"), [TWELVE, one, two, SPACE_HELLO]);
+    assert_eq!(encode("qwen2"), [one, two, one, two, SPACE_HELLO]);
+}
+
+#[test]
+fn llama_3_takes_a_whole_token_without_merges() {
+    let encode = |pre| {
+        let mut vocabulary = vocabulary(pre);
+        vocabulary.tokens.push("abc".into());
+        vocabulary.token_types.push(1);
+        let tokenizer = Tokenizer::from_bpe(&vocabulary).unwrap();
+        tokenizer.encode("abc", false).unwrap()
+    };
+    assert_eq!(encode("llama-bpe"), [266]);
+    assert_eq!(encode("qwen2"), bytes("abc"));
+}
+
+#[test]
 fn special_tokens_only_on_request() {
     let tokenizer = tokenizer();
     assert_eq!(tokenizer.encode("<|end|>", true).unwrap(), [END]);
@@ -111,8 +136,8 @@ fn fingerprint_sees_texts_order_and_flags() {
 
 #[test]
 fn unusable_vocabularies_are_named() {
-    let unknown = Tokenizer::from_bpe(&vocabulary("llama-bpe")).unwrap_err();
-    assert!(unknown.to_string().contains("`llama-bpe`"), "{unknown}");
+    let unknown = Tokenizer::from_bpe(&vocabulary("tekken")).unwrap_err();
+    assert!(unknown.to_string().contains("`tekken`"), "{unknown}");
     let mut twice = vocabulary("smollm");
     twice.tokens[3] = twice.tokens[2].clone();
     let error = Tokenizer::from_bpe(&twice).unwrap_err();

@@ -117,6 +117,7 @@ impl Sequence {
                 .map_err(GenerateError::Draft)?;
             return check_proposal(&self.proposal, gamma, self.vocabulary);
         };
+        let mut sampler = sampler.watched();
         let start = self.context.len();
         let mut result = Ok(());
         while self.proposal.len() < gamma && result.is_ok() {
@@ -128,7 +129,8 @@ impl Sequence {
             let Some((token, distribution)) = self.single.first() else {
                 break;
             };
-            let unsure = distribution.probability(token) < threshold;
+            let sure = sampler.confidence();
+            let unsure = sure.unwrap_or_else(|| distribution.probability(token)) < threshold;
             self.proposal.push(token, distribution);
             self.context.push(token);
             if unsure {

@@ -310,6 +310,21 @@ impl Scale {
     }
 }
 
+/// The share of a logit's weight in all of them at temperature 1; `None` without that logit or when
+/// the weights have no finite sum.
+pub(crate) fn weight_share(logits: &[f32], index: usize) -> Option<f64> {
+    let logit = *logits.get(index)?;
+    let max = logits.iter().copied().fold(f32::NEG_INFINITY, larger);
+    let (whole, rest) = logits.as_chunks::<BLOCK>();
+    let weight = |v: f32| exp2_nonpositive_f32((v - max) * core::f32::consts::LOG2_E);
+    let mut total = 0.0;
+    for block in whole.iter().chain(&[padded(rest)]) {
+        total += f64::from(sum_of(&block.map(weight)));
+    }
+    let share = f64::from(weight(logit)) / total;
+    share.is_finite().then_some(share)
+}
+
 /// Between which numbers the sum of all weights lies.
 #[derive(Clone, Copy)]
 pub(crate) struct Mass {

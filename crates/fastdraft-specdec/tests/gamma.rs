@@ -106,6 +106,28 @@ fn an_unsure_token_is_the_last_one_drafted() {
     assert_eq!(proposals, got.metrics.drafted);
 }
 
+/// A greedy draft is certain of every token, but its logits are not.
+#[test]
+#[cfg_attr(miri, ignore = "takes many minutes")]
+fn an_unsure_token_is_told_at_temperature_0_too() {
+    let config = SessionConfig {
+        transform: Transform::greedy(),
+        max_new_tokens: 200,
+        ..SessionConfig::default()
+    };
+    let all = run(Fixed(6), 3, &config);
+    let threshold = |threshold| run(ConfidenceThreshold { max: 6, threshold }, 3, &config);
+    let (some, none) = (threshold(0.3), threshold(0.0));
+    assert_eq!((&some.tokens, &none.tokens), (&all.tokens, &all.tokens));
+    assert_eq!(none.metrics.drafted, all.metrics.drafted);
+    assert!(
+        some.metrics.drafted * 4 < all.metrics.drafted * 3,
+        "{:?}",
+        some.metrics
+    );
+    assert!(some.metrics.acceptance_rate() > all.metrics.acceptance_rate());
+}
+
 /// Seconds per token of simulated decoding: each drafted token is accepted with `alpha`.
 fn simulate(policy: &mut CostAware, alpha: f64, draft: f64, per_token: f64, steps: usize) -> f64 {
     let mut rng = SeededUniform::new(9);

@@ -4,14 +4,18 @@ use alloc::vec::Vec;
 
 use super::{GammaPolicy, StepReport, expected_tokens};
 
-/// Weight of a new measurement in a running mean.
+/// Least weight of a new measurement in a running mean.
 const NEW: f64 = 0.2;
 /// What remains of earlier acceptance counts after a step.
 const MEMORY: f64 = 0.95;
-/// Gain over plain decoding that is worth drafting for.
+/// Gain over plain decoding that is worth beginning to draft for.
 const MARGIN: f64 = 1.02;
-/// Steps between two measurements of the target alone while drafting.
-const REFRESH: usize = 256;
+/// First steps that measure the target alone while drafting, and the steps between two later ones.
+/// One measurement that a busy machine disturbed would decide for too long.
+const ALONE: ([usize; 5], usize) = ([1, 3, 9, 27, 81], 256);
+/// Measurements of the target alone, and judged tokens, without which drafting does not end: a few
+/// unlucky ones would end it for long.
+const ENOUGH: (f64, f64) = (2.0, 10.0);
 /// Fewest and most steps between two probes while not drafting.
 const PROBE: (usize, usize) = (64, 8192);
 /// Share of the time that probes may cost.
@@ -21,7 +25,7 @@ const PROBE_SHARE: f64 = 0.005;
 /// target pass over γ drafted tokens, and the expected tokens of
 /// [`expected_tokens`](super::expected_tokens) at the running acceptance.
 ///
-/// Where that is not 2 % above 1 / t(0) it stops drafting, and probes with one token so rarely that
+/// Where that is not above 1 / t(0) it stops drafting until it is 2 % above, and probes with one token so rarely that
 /// probes take at most half a percent of the time. Needs a session with a [`Clock`](crate::Clock); without one it
 /// stays at `start`.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,8 +35,8 @@ pub struct CostAware {
     memory: f64,
     accepted: f64,
     judged: f64,
-    draft_seconds: Option<f64>,
-    target_seconds: Vec<Option<f64>>,
+    draft_seconds: Mean,
+    target_seconds: Vec<Mean>,
     steps: usize,
     drafting: bool,
     probe_in: usize,
@@ -52,8 +56,8 @@ impl CostAware {
             // Worth two judged tokens, so that a few real ones outweigh it.
             accepted: 1.4,
             judged: 2.0,
-            draft_seconds: None,
-            target_seconds: alloc::vec![None; max + 1],
+            draft_seconds: Mean::default(),
+            target_seconds: alloc::vec![Mean::default(); max + 1],
             steps: 0,
             drafting: true,
             probe_in: 0,
@@ -81,7 +85,7 @@ impl CostAware {
 
     /// Seconds to draft a token, once measured.
     pub(super) fn draft_seconds(&self) -> Option<f64> {
-        self.draft_seconds
+        self.draft_seconds.get()
     }
 
     /// Seconds that each row between the second and that of `gamma` drafted tokens adds to a pass.
@@ -93,7 +97,7 @@ impl CostAware {
 
     /// Seconds of a target pass over `gamma` drafted tokens, between or beyond those measured.
     fn target(&self, gamma: usize) -> Option<f64> {
-        let known = |g: usize| Some((g, (*self.target_seconds.get(g)?)?));
+        let known = |g: usize| Some((g, self.target_seconds.get(g)?.get()?));
         let below = (0..=gamma).rev().find_map(known);
         let above = (gamma..=self.max).find_map(known);
         match (below, above) {
@@ -119,9 +123,11 @@ impl CostAware {
 
     /// The same if each drafted token were accepted with `alpha`.
     pub(super) fn best_at(&self, alpha: f64) -> Option<usize> {
-        let draft = self.draft_seconds?;
+        let draft = self.draft_seconds.get()?;
         let alone = self.target(0).filter(|&t| t > 0.0)?;
-        let mut best = (0, MARGIN / alone);
+        // What is drafting goes on while it does not lose, or chance would switch it off and on.
+        let margin = if self.drafting { 1.0 } else { MARGIN };
+        let mut best = (0, margin / alone);
         for gamma in 1..=self.max {
             // More rows never take less: where they seem to, the clock was disturbed.
             let seconds = gamma as f64 * draft + self.target(gamma)?.max(alone);
@@ -133,13 +139,18 @@ impl CostAware {
         Some(best.0)
     }
 
+    fn knows_enough(&self) -> bool {
+        let alone = self.target_seconds.first().map_or(0.0, |mean| mean.count);
+        alone >= ENOUGH.0 && self.judged >= ENOUGH.1
+    }
+
     fn measure(&mut self, step: &StepReport, catching_up: bool) {
-        if let Some(slot) = self.target_seconds.get_mut(step.drafted) {
-            *slot = Some(blend(*slot, step.target_seconds));
+        if let Some(mean) = self.target_seconds.get_mut(step.drafted) {
+            mean.add(step.target_seconds);
         }
         if step.drafted > 0 && !catching_up {
-            let each = step.draft_seconds / step.drafted as f64;
-            self.draft_seconds = Some(blend(self.draft_seconds, each));
+            self.draft_seconds
+                .add(step.draft_seconds / step.drafted as f64);
         }
     }
 
@@ -161,8 +172,26 @@ impl CostAware {
     }
 }
 
-fn blend(old: Option<f64>, new: f64) -> f64 {
-    old.map_or(new, |old| old + NEW * (new - old))
+/// The plain mean of the first measurements, then a running one.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Mean {
+    value: f64,
+    count: f64,
+}
+
+impl Mean {
+    fn add(&mut self, new: f64) {
+        self.count += 1.0;
+        self.value += (new - self.value) * NEW.max(1.0 / self.count);
+    }
+
+    fn get(self) -> Option<f64> {
+        (self.count > 0.0).then_some(self.value)
+    }
+}
+
+fn measures_alone(step: usize) -> bool {
+    ALONE.0.contains(&step) || (step > 0 && step.is_multiple_of(ALONE.1))
 }
 
 impl GammaPolicy for CostAware {
@@ -171,8 +200,9 @@ impl GammaPolicy for CostAware {
             // The second step is the first that can time the target alone.
             1 => 0,
             _ if !self.drafting => usize::from(self.probe_in == 0),
-            n if n % REFRESH == 0 && n > 0 => 0,
-            _ => self.best().unwrap_or(self.start),
+            step if measures_alone(step) => 0,
+            // It drafts on without a gain only to learn.
+            _ => self.best().map_or(self.start, |best| best.max(1)),
         };
         self.asked
     }
@@ -197,7 +227,8 @@ impl GammaPolicy for CostAware {
             }
         }
         // Without a new probe nothing is known but times, and those of the target alone vary.
-        let wins = (self.drafting || probed) && self.best() != Some(0);
+        let known = !self.drafting || self.knows_enough();
+        let wins = (self.drafting || probed) && (self.best() != Some(0) || !known);
         if self.drafting && !wins {
             self.probe_in = self.patience;
         }

@@ -28,6 +28,10 @@ pub trait GammaPolicy {
     /// Drafting goes on token by token only while each has at least this probability; `None` drafts
     /// all of them in one call.
     ///
+    /// At temperature 0, where a draft is certain of every token, the probability is that of the
+    /// logits at temperature 1, if the draft samples by [`Sampler::sample`](crate::Sampler::sample)
+    /// or [`sample_subset`](crate::Sampler::sample_subset).
+    ///
     /// The token that fell below stays in the proposal: dropping it would bias the output.
     fn stop_below(&self) -> Option<f64> {
         None

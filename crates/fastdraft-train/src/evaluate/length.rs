@@ -29,7 +29,8 @@ pub enum DraftLength {
 }
 
 impl DraftLength {
-    /// The policy of one generation; it needs a clock when it is [`Self::CostAware`].
+    /// The policy of one generation, or of several one after the other; it needs a clock when it is
+    /// [`Self::CostAware`].
     #[must_use]
     pub fn policy(self, gamma: usize) -> Box<dyn GammaPolicy> {
         match self {

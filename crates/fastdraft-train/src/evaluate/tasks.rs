@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use fastdraft_data::source::Prompt;
-use fastdraft_specdec::{Metrics, Session, SystemClock};
+use fastdraft_specdec::{Metrics, Session, SystemClock, gamma::GammaPolicy};
 
 use super::{
     DecodeSpeed, EvaluateConfig, PlainSpeed, TaskReport, decode, interval,
@@ -17,6 +17,8 @@ struct Measured {
     prompts: Vec<(u64, u64)>,
     metrics: Metrics,
     speed: Speed,
+    /// One for all prompts, so that what it learns from one is of use for the next.
+    policy: Option<Box<dyn GammaPolicy>>,
 }
 
 #[derive(Default)]
@@ -39,16 +41,17 @@ impl Tasks {
         let (mut target_engine, mut draft_engine) =
             (target.engine(capacity), draft.draft(capacity));
         let session = config.session(target, index);
+        let entry = self.tasks.entry(prompt.task.clone()).or_default();
+        let policy = (entry.policy).get_or_insert_with(|| config.length.policy(config.gamma));
         let mut watch = Stopwatch::start();
         let mut generation = Session::new(&mut draft_engine, &mut target_engine, &ids, &session)
             .map_err(decode)?
-            .with_policy(config.length.policy(config.gamma))
+            .with_policy(policy)
             .with_clock(SystemClock::default());
         while let Some(step) = generation.advance().map_err(decode)? {
             watch.pass(step.tokens.len());
         }
         let out = generation.finish();
-        let entry = self.tasks.entry(prompt.task.clone()).or_default();
         watch.add_to(&mut entry.speed, out.metrics.emitted);
         entry.metrics.merge(&out.metrics);
         (entry.prompts).push((out.metrics.drafted, out.metrics.accepted));
@@ -68,6 +71,7 @@ impl Tasks {
                     prompts,
                     metrics,
                     speed,
+                    policy: _,
                 } = measured;
                 let plain = plain.tasks.get(&task).copied().unwrap_or_default();
                 let (plain_tokens_per_s, speculative_tokens_per_s) =

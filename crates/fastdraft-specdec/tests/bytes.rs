@@ -72,7 +72,7 @@ fn run(first: u64, count: u64) {
 
 #[test]
 fn seeded_bytes_never_panic() {
-    run(0, if cfg!(miri) { 5 } else { 30_000 });
+    run(0, if cfg!(miri) { 25 } else { 30_000 });
 }
 
 #[test]

@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn most_acceptances_are_sure() {
         let mut rng = SeededUniform::new(2);
-        let (size, count) = if cfg!(miri) { (100, 10) } else { (5_000, 200) };
+        let (size, count) = if cfg!(miri) { (100, 40) } else { (5_000, 200) };
         let row: Vec<f32> = (0..size)
             .map(|_| 18.0 * rng.uniform().powi(2) as f32)
             .collect();

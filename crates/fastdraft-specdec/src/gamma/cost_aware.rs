@@ -12,7 +12,7 @@ const MEMORY: f64 = 0.95;
 const MARGIN: f64 = 1.02;
 /// First steps that measure the target alone while drafting, and the steps between two later ones.
 /// One measurement that a busy machine disturbed would decide for too long.
-const ALONE: ([usize; 5], usize) = ([1, 3, 9, 27, 81], 256);
+const ALONE: ([usize; 4], usize) = ([1, 3, 9, 27], 64);
 /// Measurements of the target alone, and judged tokens, without which drafting does not end: a few
 /// unlucky ones would end it for long.
 const ENOUGH: (f64, f64) = (2.0, 10.0);

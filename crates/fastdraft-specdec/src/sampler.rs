@@ -47,9 +47,9 @@ impl<'a> Sampler<'a> {
         self.confidence.take()
     }
 
-    fn note(&mut self, logits: &[f32], index: Option<usize>) {
+    fn note(&mut self, logits: &[f32], index: impl FnOnce() -> Option<usize>) {
         if self.watched && self.transform.is_greedy() {
-            self.confidence = index.and_then(|index| weight_share(logits, index));
+            self.confidence = index().and_then(|index| weight_share(logits, index));
         }
     }
 
@@ -73,7 +73,7 @@ impl<'a> Sampler<'a> {
     ) -> Result<TokenId, TransformError> {
         self.transform.apply(logits, history, out)?;
         let token = self.draw(out)?;
-        self.note(logits, usize::try_from(token).ok());
+        self.note(logits, || usize::try_from(token).ok());
         Ok(token)
     }
 
@@ -91,9 +91,7 @@ impl<'a> Sampler<'a> {
         self.transform
             .apply_subset(logits, token_ids, history, out)?;
         let token = self.draw(out)?;
-        if self.watched {
-            self.note(logits, token_ids.iter().position(|&id| id == token));
-        }
+        self.note(logits, || token_ids.iter().position(|&id| id == token));
         Ok(token)
     }
 

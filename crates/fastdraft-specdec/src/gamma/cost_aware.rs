@@ -11,7 +11,7 @@ const MEMORY: f64 = 0.95;
 /// Gain over plain decoding that is worth beginning to draft for.
 const MARGIN: f64 = 1.02;
 /// First steps that measure the target alone while drafting, and the steps between two later ones.
-/// One measurement that a busy machine disturbed would decide for too long.
+/// The second step is the first that can; one measurement that a busy machine disturbed would decide for too long.
 const ALONE: ([usize; 4], usize) = ([1, 3, 9, 27], 64);
 /// Measurements of the target alone, and judged tokens, without which drafting does not end: a few
 /// unlucky ones would end it for long.
@@ -197,8 +197,6 @@ fn measures_alone(step: usize) -> bool {
 impl GammaPolicy for CostAware {
     fn gamma(&mut self) -> usize {
         self.asked = match self.steps {
-            // The second step is the first that can time the target alone.
-            1 => 0,
             _ if !self.drafting => usize::from(self.probe_in == 0),
             step if measures_alone(step) => 0,
             // It drafts on without a gain only to learn.

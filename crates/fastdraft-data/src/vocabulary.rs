@@ -122,7 +122,7 @@ impl BpeVocabulary {
                 Ok(Sequence::new(vec![digits, bytes]).into())
             }
             "default" | "gpt-2" => Ok(bytes),
-            "llama-bpe" | "llama3" | "llama-v3" => split(LLAMA_3),
+            _ if self.is_llama_3() => split(LLAMA_3),
             "qwen2" | "deepseek-r1-qwen" => split(QWEN_2),
             other => Err(DataError::UnknownPreTokenizer {
                 pre: other.to_owned(),

@@ -128,25 +128,48 @@ fn an_unsure_token_is_told_at_temperature_0_too() {
     assert!(some.metrics.acceptance_rate() > all.metrics.acceptance_rate());
 }
 
-/// Seconds per token of simulated decoding: each drafted token is accepted with `alpha`.
-fn simulate(policy: &mut CostAware, alpha: f64, draft: f64, per_token: f64, steps: usize) -> f64 {
-    let mut rng = SeededUniform::new(9);
-    let (mut seconds, mut tokens) = (0.0, 0.0);
-    for step in 0..steps {
-        let drafted = policy.gamma();
-        let accepted = (0..drafted).take_while(|_| rng.uniform() < alpha).count();
-        let report = StepReport {
-            prefill: step == 0,
-            drafted,
-            accepted,
-            draft_seconds: draft * drafted as f64,
-            target_seconds: 1.0 + per_token * drafted as f64,
-        };
-        policy.observe(&report);
-        seconds += report.draft_seconds + report.target_seconds;
-        tokens += accepted as f64 + 1.0;
+/// A draft whose tokens it gives one of `sure` to, each accepted with just that probability.
+struct Mixed<'a> {
+    sure: &'a [f64],
+    draft: f64,
+    per_token: f64,
+}
+
+fn mixed(sure: &[f64], draft: f64, per_token: f64) -> Mixed<'_> {
+    Mixed {
+        sure,
+        draft,
+        per_token,
     }
-    seconds / tokens
+}
+
+impl Mixed<'_> {
+    /// Seconds per token under `policy`.
+    fn cost(&self, policy: &mut impl GammaPolicy, steps: usize) -> f64 {
+        let mut rng = SeededUniform::new(9);
+        let (mut seconds, mut tokens) = (0.0, 0.0);
+        for step in 0..steps {
+            let gamma = policy.gamma();
+            let stop_below = policy.stop_below().unwrap_or(0.0);
+            let mut sure = Vec::new();
+            while sure.len() < gamma && sure.last().is_none_or(|p| *p >= stop_below) {
+                let index = (rng.uniform() * self.sure.len() as f64) as usize;
+                sure.push(self.sure[index]);
+            }
+            let accepted = sure.iter().take_while(|p| rng.uniform() < **p).count();
+            let report = StepReport {
+                prefill: step == 0,
+                drafted: sure.len(),
+                accepted,
+                draft_seconds: self.draft * sure.len() as f64,
+                target_seconds: 1.0 + self.per_token * sure.len() as f64,
+            };
+            policy.observe(&report);
+            seconds += report.draft_seconds + report.target_seconds;
+            tokens += accepted as f64 + 1.0;
+        }
+        seconds / tokens
+    }
 }
 
 #[test]
@@ -155,8 +178,8 @@ fn a_hopeless_draft_costs_one_percent() {
     for (alpha, draft, per_token) in [(0.1, 0.5, 0.1), (0.0, 0.05, 0.02), (0.5, 0.9, 0.3)] {
         let mut policy = CostAware::new(4, 8);
         // The first steps have to find out.
-        simulate(&mut policy, alpha, draft, per_token, 100);
-        let cost = simulate(&mut policy, alpha, draft, per_token, 20_000);
+        mixed(&[alpha], draft, per_token).cost(&mut policy, 100);
+        let cost = mixed(&[alpha], draft, per_token).cost(&mut policy, 20_000);
         assert!(!policy.is_drafting());
         assert!(cost < 1.01, "{alpha} {draft}: {cost}");
     }
@@ -197,44 +220,8 @@ fn a_good_draft_gets_near_the_best_fixed_length() {
                 (1.0 + (per_token + draft) * g as f64) / tokens
             })
             .fold(f64::MAX, f64::min);
-        let cost = simulate(&mut CostAware::new(3, 12), alpha, draft, per_token, 20_000);
+        let cost = mixed(&[alpha], draft, per_token).cost(&mut CostAware::new(3, 12), 20_000);
         assert!(cost < best * 1.05, "{alpha} {draft}: {cost}, best {best}");
-    }
-}
-
-/// A draft whose tokens it gives one of `sure` to, each accepted with just that probability.
-struct Mixed<'a> {
-    sure: &'a [f64],
-    draft: f64,
-    per_token: f64,
-}
-
-impl Mixed<'_> {
-    /// Seconds per token under `policy`.
-    fn cost(&self, policy: &mut impl GammaPolicy, steps: usize) -> f64 {
-        let mut rng = SeededUniform::new(9);
-        let (mut seconds, mut tokens) = (0.0, 0.0);
-        for step in 0..steps {
-            let gamma = policy.gamma();
-            let stop_below = policy.stop_below().unwrap_or(0.0);
-            let mut sure = Vec::new();
-            while sure.len() < gamma && sure.last().is_none_or(|p| *p >= stop_below) {
-                let index = (rng.uniform() * self.sure.len() as f64) as usize;
-                sure.push(self.sure[index]);
-            }
-            let accepted = sure.iter().take_while(|p| rng.uniform() < **p).count();
-            let report = StepReport {
-                prefill: step == 0,
-                drafted: sure.len(),
-                accepted,
-                draft_seconds: self.draft * sure.len() as f64,
-                target_seconds: 1.0 + self.per_token * sure.len() as f64,
-            };
-            policy.observe(&report);
-            seconds += report.draft_seconds + report.target_seconds;
-            tokens += accepted as f64 + 1.0;
-        }
-        seconds / tokens
     }
 }
 
@@ -249,11 +236,7 @@ fn the_threshold_gets_near_the_best_one() {
         (&[0.99, 0.9, 0.5, 0.1], 0.1, 0.0),
         (&[0.7], 0.1, 0.1),
     ] {
-        let mixed = Mixed {
-            sure,
-            draft,
-            per_token,
-        };
+        let mixed = mixed(sure, draft, per_token);
         let fixed = |gamma| mixed.cost(&mut Fixed(gamma), STEPS);
         let fixed = (0..=MAX).map(fixed).fold(f64::MAX, f64::min);
         let threshold = |tenths| {
@@ -282,11 +265,7 @@ fn the_threshold_gets_near_the_best_one() {
 #[test]
 #[cfg_attr(miri, ignore = "takes many minutes")]
 fn a_threshold_costs_one_percent_where_no_draft_pays() {
-    let mixed = Mixed {
-        sure: &[0.1, 0.05],
-        draft: 0.3,
-        per_token: 0.05,
-    };
+    let mixed = mixed(&[0.1, 0.05], 0.3, 0.05);
     let mut policy = CostAwareThreshold::new(3, 8);
     mixed.cost(&mut policy, 100);
     let cost = mixed.cost(&mut policy, 20_000);
@@ -298,9 +277,9 @@ fn a_threshold_costs_one_percent_where_no_draft_pays() {
 #[cfg_attr(miri, ignore = "takes many minutes")]
 fn drafting_comes_back_when_it_pays_again() {
     let mut policy = CostAware::new(4, 8);
-    simulate(&mut policy, 0.0, 0.1, 0.02, 2_000);
+    mixed(&[0.0], 0.1, 0.02).cost(&mut policy, 2_000);
     assert!(!policy.is_drafting());
-    simulate(&mut policy, 0.9, 0.1, 0.02, 60_000);
+    mixed(&[0.9], 0.1, 0.02).cost(&mut policy, 60_000);
     assert!(policy.is_drafting());
 }
 

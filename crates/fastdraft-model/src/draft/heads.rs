@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use crate::{checkpoint::Checkpoint, config::DecoderConfig, error::ModelError};
+use nalgebra::DMatrix;
 
-const ATTENTION: &str = "self_attn";
+use crate::{checkpoint::Checkpoint, config::DecoderConfig, error::ModelError};
 
 /// The `count` key-value heads of each block through which most of the residual stream passes,
 /// ascending.
@@ -133,39 +133,23 @@ fn weigh(model: &Checkpoint, block: usize) -> Result<Vec<f64>, ModelError> {
     let group = config.heads / config.kv_heads;
     let mut weights = vec![0.0; config.kv_heads];
     for (head, weight) in weights.iter_mut().enumerate() {
-        let rows: Vec<Vec<f64>> = (head * dim..(head + 1) * dim)
-            .map(|row| {
-                let row = &values[row * hidden..(row + 1) * hidden];
-                row.iter()
-                    .zip(norm)
-                    .map(|(v, g)| f64::from(v * g))
-                    .collect()
-            })
-            .collect();
+        let rows = DMatrix::from_fn(dim, hidden, |row, column| {
+            f64::from(values[(head * dim + row) * hidden + column] * norm[column])
+        });
+        let inner = &rows * rows.transpose();
         // ‖O · V‖² is the inner product of OᵀO and VVᵀ, both [head_dim, head_dim].
         for query in head * group..(head + 1) * group {
-            let columns: Vec<Vec<f64>> = (query * dim..(query + 1) * dim)
-                .map(|column| {
-                    let column = output[column..].iter().step_by(wide);
-                    column.map(|v| f64::from(*v)).collect()
-                })
-                .collect();
-            for i in 0..dim {
-                for j in 0..dim {
-                    *weight += dot(&rows[i], &rows[j]) * dot(&columns[i], &columns[j]);
-                }
-            }
+            let columns = DMatrix::from_fn(hidden, dim, |row, column| {
+                f64::from(output[row * wide + query * dim + column])
+            });
+            *weight += inner.dot(&columns.tr_mul(&columns));
         }
     }
     Ok(weights)
 }
 
-fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
-}
-
 fn tensor(block: usize, part: &str, kind: &str) -> String {
-    format!("model.layers.{block}.{ATTENTION}.{part}.{kind}")
+    format!("model.layers.{block}.self_attn.{part}.{kind}")
 }
 
 fn rows_of(data: &[f32], columns: usize, ranges: &[Range<usize>]) -> Vec<f32> {

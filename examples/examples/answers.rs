@@ -16,9 +16,11 @@ use clap::Parser;
 use fastdraft_data::source::read_prompts;
 use fastdraft_examples::{Dtype, INTERRUPTED, finish, place::PlaceArgs, target};
 use fastdraft_train::{
+    TargetModel,
     answers::AnswersFolder,
     generate::{GenerateConfig, Question},
     progress::Progress,
+    stage::Precision,
 };
 
 /// Writes a folder of answers that a recipe can name.
@@ -39,6 +41,9 @@ struct Args {
     /// Dealt to the prompts in turn; 0 is greedy.
     #[arg(long, value_delimiter = ',', default_value = "0.6,0.8,0,1")]
     temperatures: Vec<f64>,
+    /// Answers to each prompt; each is of another temperature, as far as there are as many.
+    #[arg(long, default_value_t = 1)]
+    samples: usize,
     /// Longest answer, in tokens.
     #[arg(long, default_value_t = 96)]
     max_new_tokens: usize,
@@ -54,6 +59,9 @@ struct Args {
     /// Weight format of the target on the CPU.
     #[arg(long, value_enum, default_value = "bf16")]
     dtype: Dtype,
+    /// Type of matrix products of the torch engine: f32 or bf16.
+    #[arg(long, default_value = "f32", value_parser = precision)]
+    precision: Precision,
     #[command(flatten)]
     place: PlaceArgs,
 }
@@ -71,17 +79,7 @@ fn run(args: &Args) -> Result<bool, Box<dyn std::error::Error>> {
         return Err("--temperatures names none".into());
     }
     let target = target(&args.target, args.dtype)?;
-    let mut questions = Vec::new();
-    for path in &args.prompts {
-        for prompt in read_prompts(path)? {
-            questions.push(Question {
-                ids: target.encode(&prompt.prompt, args.raw)?,
-                id: prompt.id,
-                prompt: prompt.prompt,
-                temperature: args.temperatures[questions.len() % args.temperatures.len()],
-            });
-        }
-    }
+    let questions = questions(args, &target)?;
     let stop = Arc::new(AtomicBool::new(false));
     let seen = Arc::clone(&stop);
     ctrlc::set_handler(move || seen.store(true, Ordering::Relaxed))?;
@@ -92,6 +90,7 @@ fn run(args: &Args) -> Result<bool, Box<dyn std::error::Error>> {
         seed: args.seed,
         top_k: args.top_k,
         place: args.place.open(target.tokenizer.fingerprint())?,
+        precision: args.precision,
     };
     let folder = AnswersFolder::new(&args.out);
     let mut progress = Progress::start("answers of the target");
@@ -104,4 +103,38 @@ fn run(args: &Args) -> Result<bool, Box<dyn std::error::Error>> {
     progress.finish(&format!("{} answers, {tokens} tokens", answers.len()));
     println!("answers: {}", args.out.display());
     Ok(true)
+}
+
+fn precision(text: &str) -> Result<Precision, String> {
+    serde_json::from_value(text.into()).map_err(|_| format!("{text} is neither f32 nor bf16"))
+}
+
+/// All prompts once, then all again, so that a part of the answers is one of all prompts.
+fn questions(
+    args: &Args,
+    target: &TargetModel,
+) -> Result<Vec<Question>, Box<dyn std::error::Error>> {
+    let mut first = Vec::new();
+    for path in &args.prompts {
+        for prompt in read_prompts(path)? {
+            first.push(Question {
+                ids: target.encode(&prompt.prompt, args.raw)?,
+                id: prompt.id,
+                prompt: prompt.prompt,
+                temperature: 0.0,
+            });
+        }
+    }
+    let mut all = Vec::with_capacity(first.len() * args.samples);
+    for sample in 0..args.samples {
+        for (i, question) in first.iter().enumerate() {
+            let mut question = question.clone();
+            question.temperature = args.temperatures[(i + sample) % args.temperatures.len()];
+            if sample > 0 {
+                question.id = format!("{}#{sample}", question.id);
+            }
+            all.push(question);
+        }
+    }
+    Ok(all)
 }

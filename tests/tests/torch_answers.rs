@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::{path::PathBuf, process::Command};
+use std::{collections::BTreeMap, path::PathBuf, process::Command};
 
 use fastdraft_data::tokenizer::{BpeVocabulary, Tokenizer};
 use fastdraft_model::{
@@ -16,6 +16,7 @@ use fastdraft_train::{
     answers::AnswersFolder,
     generate::{GenerateConfig, Place, Question, TaughtAnswer, generate_answers},
     progress::Progress,
+    stage::Precision,
     torch::TorchConfig,
 };
 
@@ -72,6 +73,7 @@ fn config(place: Place, batch: usize) -> GenerateConfig {
         seed: 3,
         top_k: 5,
         place,
+        precision: Precision::default(),
     }
 }
 
@@ -129,6 +131,43 @@ fn answers_in_torch() {
             .unwrap()
     );
     assert_eq!(ids(folder.read().unwrap()), alone);
+    // Parts share their ranks.
+    let many: Vec<Question> = (0..300)
+        .map(|i| Question {
+            id: format!("{i}"),
+            ids: vec![i % 39, i / 39],
+            ..questions[0].clone()
+        })
+        .collect();
+    let short = GenerateConfig {
+        max_new_tokens: 3,
+        ..config.clone()
+    };
+    let parts = AnswersFolder::new(dir.path().join("parts"));
+    let done = parts.complete(&target, &many, &short, &mut progress, &stop);
+    assert!(done.unwrap());
+    let whole = generate_answers(&target, &many[250..], &short, &mut progress).unwrap();
+    let by_name: BTreeMap<_, _> = (whole.into_iter())
+        .map(|taught| (taught.answer.id.clone(), taught.answer))
+        .collect();
+    let read = parts.read().unwrap();
+    assert_eq!(read.len(), 300);
+    for taught in &read[250..] {
+        assert_eq!(taught.answer, by_name[&taught.answer.id]);
+    }
+
+    let half = GenerateConfig {
+        precision: Precision::Bfloat16,
+        ..config.clone()
+    };
+    let refused = folder.complete(&target, &questions, &half, &mut progress, &stop);
+    assert!(refused.unwrap_err().to_string().contains("Bfloat16"));
+    let half = GenerateConfig {
+        place: Place::Cpu,
+        ..half
+    };
+    let refused = generate_answers(&target, &questions, &half, &mut progress);
+    assert!(refused.unwrap_err().to_string().contains("torch engine"));
     let elsewhere = GenerateConfig {
         place: Place::Cpu,
         ..config

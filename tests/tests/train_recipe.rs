@@ -6,7 +6,7 @@ use fastdraft_train::{
     TrainError,
     loss::Loss,
     recipe::{BudgetSpec, Recipe},
-    stage::{Budget, Precision},
+    stage::{Budget, Precision, TeacherLogits},
 };
 
 fn shipped(name: &str) -> PathBuf {
@@ -18,19 +18,19 @@ fn shipped(name: &str) -> PathBuf {
 #[test]
 fn shipped_recipes_are_valid_and_survive_toml() {
     for (name, stages) in [
-        ("smollm2-cpu.toml", ["PT", "CP", "FT"]),
-        ("phi-3-mini-50m.toml", ["PT", "CP", "FT"]),
-        ("llama-3.1-8b-150m.toml", ["PT", "CP", "FT"]),
+        ("smollm2-cpu.toml", &["PT", "CP", "FT"][..]),
+        ("smollm2-draft.toml", &["FT", "FT-TVD"]),
+        ("smollm2-gpu.toml", &["FT"]),
+        ("phi-3-mini-50m.toml", &["PT", "CP", "FT"]),
+        ("llama-3.1-8b-150m.toml", &["PT", "CP", "FT"]),
     ] {
         let recipe = Recipe::load(&shipped(name)).unwrap();
         let again = Recipe::parse(&recipe.to_toml().unwrap()).unwrap();
         assert_eq!(again, recipe, "{name}");
         let valid = recipe.validate().unwrap();
         let configs = valid.stage_configs();
-        assert_eq!(configs.len(), 3);
-        for (config, stage) in configs.iter().zip(stages) {
-            assert_eq!(config.name, stage);
-        }
+        let names: Vec<&str> = configs.iter().map(|config| config.name.as_str()).collect();
+        assert_eq!(names, stages);
     }
 }
 
@@ -63,6 +63,7 @@ fn every_problem_is_reported_at_once_with_its_path() {
     recipe.stages[1].accumulation = usize::MAX;
     recipe.stages[1].sources[1].weight = 0;
     recipe.stages[1].loss = Loss::TotalVariation;
+    recipe.stages[0].teacher_logits = TeacherLogits::Live;
     let problems = recipe.validate().unwrap_err();
     let paths: Vec<&str> = problems.0.iter().map(|p| p.path.as_str()).collect();
     assert_eq!(
@@ -73,6 +74,7 @@ fn every_problem_is_reported_at_once_with_its_path() {
             "stage[0].budget",
             "stage[0].accumulation",
             "stage[0].learning_rate",
+            "stage[0].teacher_logits",
             "stage[1].name",
             "stage[1].accumulation",
             "stage[1].sources[0]",
@@ -93,7 +95,12 @@ fn an_unknown_key_names_its_line() {
 fn accumulation_checkpointing_and_precision_are_keys_of_a_stage() {
     let mut recipe = Recipe::load(&shipped("smollm2-cpu.toml")).unwrap();
     let plain = recipe.to_toml().unwrap();
-    for key in ["accumulation", "gradient_checkpointing", "precision"] {
+    for key in [
+        "accumulation",
+        "gradient_checkpointing",
+        "precision",
+        "teacher_logits",
+    ] {
         assert!(!plain.contains(key), "{key} would refuse older checkpoints");
     }
     recipe.stages[0].accumulation = 4;
@@ -113,4 +120,26 @@ fn accumulation_checkpointing_and_precision_are_keys_of_a_stage() {
     assert_eq!((configs[0].rows(), configs[1].accumulation), (rows, 1));
     assert_eq!(configs[0].precision, Precision::Bfloat16);
     assert!(configs[0].gradient_checkpointing && !configs[1].gradient_checkpointing);
+}
+
+#[test]
+fn a_live_teacher_teaches_with_any_text() {
+    let mut recipe = Recipe::load(&shipped("smollm2-cpu.toml")).unwrap();
+    recipe.stages[0].loss = Loss::Kl;
+    let path = |recipe: &Recipe| recipe.clone().validate().unwrap_err().0[0].path.clone();
+    assert_eq!(path(&recipe), "stage[0].sources[0]");
+    recipe.stages[0].teacher_logits = TeacherLogits::Live;
+    let text = recipe.to_toml().unwrap();
+    assert!(text.contains("teacher_logits = \"live\""), "{text}");
+    let recipe = Recipe::parse(&text).unwrap().validate().unwrap();
+    let configs = recipe.stage_configs();
+    let live: Vec<_> = configs.iter().map(|stage| stage.teacher_logits).collect();
+    assert_eq!(
+        live,
+        [
+            TeacherLogits::Live,
+            TeacherLogits::Recorded,
+            TeacherLogits::Recorded
+        ]
+    );
 }

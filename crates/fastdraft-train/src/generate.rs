@@ -30,6 +30,7 @@ use fastdraft_specdec::batch::BatchTarget;
 use crate::{
     error::TrainError,
     progress::Progress,
+    stage::Precision,
     target::TargetModel,
     teacher::SparseDistributions,
     torch::{TorchConfig, TorchTarget},
@@ -63,6 +64,9 @@ pub struct GenerateConfig {
     pub top_k: usize,
     /// Where the target runs.
     pub place: Place,
+    /// Type of matrix products, keys and values; [`Place::Torch`] has a choice, the others refuse
+    /// any but float32.
+    pub precision: Precision,
 }
 
 /// Where a target answers.
@@ -74,7 +78,7 @@ pub enum Place {
     Cpu,
     /// A Burn device, in float32.
     Burn(Device),
-    /// PyTorch, in float32; there is no time limit then.
+    /// PyTorch; there is no time limit then.
     Torch(TorchConfig),
 }
 
@@ -141,6 +145,14 @@ pub(crate) fn answer_with(
             what: "the list of questions".into(),
         });
     };
+    if config.precision != Precision::Float32 && !matches!(answerer, Answerer::Torch(_)) {
+        return Err(TrainError::Engine {
+            reason: format!(
+                "answers in {:?} need the torch engine; the others have a format of their own",
+                config.precision
+            ),
+        });
+    }
     let capacity = longest + config.max_new_tokens + 1;
     let fingerprint = target.tokenizer.fingerprint();
     match answerer {

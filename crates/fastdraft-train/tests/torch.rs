@@ -19,10 +19,13 @@ use fastdraft_train::{
     checkpoint::CheckpointFolder,
     loss::Loss,
     optim::AdamWConfig,
-    stage::{Budget, Engine, Freeze, Precision, Source, StageConfig, StageState, Step, Trainer},
+    stage::{
+        Budget, Engine, Freeze, Precision, Source, StageConfig, StageState, Step, TeacherLogits,
+        Trainer,
+    },
     torch::{Nodes, TorchConfig, TorchEngine},
 };
-use torch_common::{SEQ, VOCABULARY, corpus, draft, python, taught};
+use torch_common::{SEQ, VOCABULARY, corpus, draft, python, target, taught, taught_by};
 
 fn stage(loss: Loss, steps: usize) -> StageConfig {
     StageConfig {
@@ -142,6 +145,47 @@ fn two_ranks_follow_burn_with_every_loss() {
             close(name, &a.first, &b.first, 2e-3);
             close(name, &a.second, &b.second, 2e-3);
         }
+    }
+}
+
+/// What the target thinks of the rows, over all tokens of the head, is what it recorded when as
+/// many tokens were.
+#[test]
+fn a_live_teacher_has_the_losses_of_one_that_recorded_everything() {
+    for loss in [Loss::Kl, Loss::CrossEntropyTotalVariation] {
+        let Some(torch) = worker(ranks(2)) else {
+            return;
+        };
+        let mut torch = torch.with_teacher(target());
+        let answers = taught_by(&target());
+        let recorded = StageConfig {
+            accumulation: 2,
+            ..stage(loss, 6)
+        };
+        let live = StageConfig {
+            teacher_logits: TeacherLogits::Live,
+            ..recorded.clone()
+        };
+        let text = answers.packed();
+        let mut run = |engine: &mut dyn Engine, config: &StageConfig, source: Source<'_>| {
+            let mut losses = Vec::new();
+            let state = StageState::default();
+            engine
+                .run_stage(config, &[source], state, &mut |step| {
+                    losses.push(step.loss.unwrap());
+                    Ok(ControlFlow::Continue(()))
+                })
+                .map(|_| losses)
+        };
+        let expected = run(&mut burn(), &recorded, (&answers, 1).into()).unwrap();
+        let seen = run(&mut torch, &live, (text, 1).into()).unwrap();
+        close("losses", &expected, &seen, 1e-3);
+        assert!(expected[5] < expected[0]);
+        let refused = run(&mut burn(), &live, (text, 1).into()).unwrap_err();
+        assert!(refused.to_string().contains("torch engine"), "{refused}");
+        let mut without = worker(ranks(1)).unwrap();
+        let refused = run(&mut without, &live, (text, 1).into()).unwrap_err();
+        assert!(refused.to_string().contains("no target"), "{refused}");
     }
 }
 
@@ -522,5 +566,5 @@ fn the_parts_of_the_worker_alone() {
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
-    assert!(said.contains("Ran 19 tests"), "{said}");
+    assert!(said.contains("Ran 22 tests"), "{said}");
 }

@@ -19,7 +19,7 @@ use fastdraft_train::{
     optim::schedule::Schedule,
     progress::Progress,
     report::{self, HtmlReport, LossPoint, StageSection},
-    stage::{Budget, Freeze, StageConfig, StageReport, StageState, Step, Trainer},
+    stage::{Budget, Freeze, Precision, StageConfig, StageReport, StageState, Step, Trainer},
     target::save_draft,
 };
 use serde::Serialize;
@@ -266,6 +266,7 @@ fn run(args: &Args) -> Outcome {
             // Cross-entropy needs the text alone.
             top_k: 0,
             place: Place::Cpu,
+            precision: Precision::default(),
         },
         &mut progress,
     )?;

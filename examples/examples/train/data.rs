@@ -16,7 +16,7 @@ use fastdraft_train::{
     generate::{GenerateConfig, Place, Question},
     progress::Progress,
     recipe::{AnswersSource, SourceSpec, ValidRecipe},
-    stage::Source,
+    stage::{Precision, Source},
     target::load_draft,
 };
 
@@ -142,6 +142,7 @@ fn answer(
         seed,
         top_k: spec.top_k,
         place: place.clone(),
+        precision: Precision::default(),
     };
     let mut progress = Progress::start("answers of the target");
     let done = folder.complete(target, &questions, &config, &mut progress, stop)?;

@@ -29,7 +29,7 @@ use fastdraft_train::{
     progress::Progress,
     recipe::{Recipe, ValidRecipe},
     report,
-    stage::{Engine, Freeze, Source, StageConfig, StageState, Step, Trainer},
+    stage::{Engine, Freeze, Source, StageConfig, StageState, Step, TeacherLogits, Trainer},
     target::save_draft,
     torch::{TorchConfig, TorchEngine},
 };
@@ -216,7 +216,12 @@ fn engine(
                 folder: Some(args.out.join("torch")),
                 ..args.place.torch(target.tokenizer.fingerprint())
             };
-            Box::new(TorchEngine::new(draft, freeze, config)?)
+            let mut engine = TorchEngine::new(draft, freeze, config)?;
+            let live = |stage: &StageConfig| stage.teacher_logits == TeacherLogits::Live;
+            if recipe.stage_configs().iter().any(live) {
+                engine = engine.with_teacher(target.checkpoint()?);
+            }
+            Box::new(engine)
         }
     })
 }

@@ -4,10 +4,11 @@ use std::{fs, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use super::{PART, io};
+use super::{PART, ROUNDS, io};
 use crate::{
     error::TrainError,
     generate::{GenerateConfig, Place, Question},
+    stage::Precision,
     target::TargetModel,
 };
 
@@ -43,7 +44,10 @@ impl Manifest {
         let held = match config.place {
             Place::Cpu => format!("{} bytes a pass", target.model.bytes_per_pass()),
             Place::Burn(_) => "float32 on a Burn device".into(),
-            Place::Torch(_) => "float32 in PyTorch".into(),
+            Place::Torch(_) if config.precision == Precision::Float32 => {
+                "float32 in PyTorch".into()
+            }
+            Place::Torch(_) => format!("{:?} in PyTorch", config.precision),
         };
         Self {
             version: VERSION,
@@ -53,7 +57,7 @@ impl Manifest {
                 model.layers, model.hidden_size, held
             ),
             questions: questions.len(),
-            part: PART.max(4 * config.batch),
+            part: PART.max(ROUNDS * config.batch),
             questions_hash: format!("{:016x}", hash(questions)),
             max_new_tokens: config.max_new_tokens,
             seed: config.seed,

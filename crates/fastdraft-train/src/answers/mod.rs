@@ -1,7 +1,7 @@
 //! Answers of the target on disk, written once and trained on many times.
 //!
 //! A folder holds `manifest.json`, which says what was asked and how, and parts of
-//! [`PART`] questions, or four times as many as share a pass: `answers-NNNNN.jsonl`, readable by
+//! [`PART`] questions, or sixteen times as many as share a pass: `answers-NNNNN.jsonl`, readable by
 //! [`read_answers`](fastdraft_data::answers::read_answers), and, when probabilities were recorded,
 //! `answers-NNNNN.safetensors` with `ids` (`[positions, top_k]`, u32) and `probabilities` (same
 //! shape, f32), 8 · `top_k` bytes a token. A part appears whole or not at all, so a run that was
@@ -31,6 +31,8 @@ use manifest::Manifest;
 
 /// Questions of a part, at least.
 pub const PART: usize = 256;
+// The last rows of a part share their passes with fewer and fewer.
+const ROUNDS: usize = 16;
 
 /// Answers in a folder.
 #[derive(Debug, Clone)]

@@ -4,7 +4,12 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{error::TrainError, loss::Loss, optim::AdamWConfig, stage::Precision};
+use crate::{
+    error::TrainError,
+    loss::Loss,
+    optim::AdamWConfig,
+    stage::{Precision, TeacherLogits},
+};
 
 /// A whole run. Paths are relative to the file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -86,6 +91,9 @@ pub struct StageSpec {
     /// What is minimised.
     #[serde(default)]
     pub loss: Loss,
+    /// Where the target's probabilities come from; `live` needs the torch engine.
+    #[serde(default, skip_serializing_if = "TeacherLogits::is_default")]
+    pub teacher_logits: TeacherLogits,
     /// Constants of AdamW.
     #[serde(default)]
     pub optimizer: AdamWConfig,

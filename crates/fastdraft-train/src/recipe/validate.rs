@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fmt, ops::Deref, time::Duration};
 use super::{AnswersSource, BudgetSpec, DraftSpec, EvaluationSpec, Recipe, SourceSpec, StageSpec};
 use crate::{
     optim::schedule::Schedule,
-    stage::{Budget, StageConfig},
+    stage::{Budget, StageConfig, TeacherLogits},
 };
 
 /// One thing that is wrong.
@@ -68,6 +68,7 @@ impl ValidRecipe {
             clip: stage.clip,
             seed: self.seed.wrapping_add(order),
             loss: stage.loss,
+            teacher_logits: stage.teacher_logits,
             optimizer: stage.optimizer,
         };
         (1..).zip(&self.stages).map(config).collect()
@@ -193,6 +194,9 @@ impl Check {
         let signs = stage.optimizer.epsilon > 0.0 && stage.optimizer.weight_decay >= 0.0;
         let reason = "epsilon must be above 0 and weight_decay not below";
         self.that(signs, &path("optimizer"), reason);
+        let idle = stage.teacher_logits == TeacherLogits::Live && !stage.loss.needs_teacher();
+        let reason = "is live, but this stage's loss asks no teacher";
+        self.that(!idle, &path("teacher_logits"), reason);
         self.that(!stage.sources.is_empty(), &path("sources"), "is empty");
         for (i, source) in stage.sources.iter().enumerate() {
             self.source(source, stage, &path(&format!("sources[{i}]")));
@@ -213,9 +217,10 @@ impl Check {
         let one = kinds.iter().filter(|given| **given).count() == 1;
         let reason = "must have one of documents, answers and answered";
         self.that(one, at, reason);
-        if stage.loss.needs_teacher() {
+        if stage.loss.needs_teacher() && stage.teacher_logits == TeacherLogits::Recorded {
             let recorded = (source.answers.as_ref()).is_some_and(|answers| answers.top_k > 0);
-            let reason = "this stage's loss needs answers with top_k above 0";
+            let reason =
+                "this stage's loss needs answers with top_k above 0, or live teacher_logits";
             self.that(recorded || source.answered.is_some(), at, reason);
         }
         if let Some(answers) = &source.answers {

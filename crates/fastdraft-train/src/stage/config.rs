@@ -1,6 +1,6 @@
 //! Settings of a stage.
 
-use super::{Budget, Precision};
+use super::{Budget, Precision, TeacherLogits};
 use crate::{
     loss::Loss,
     optim::{AdamWConfig, schedule::Schedule},
@@ -39,6 +39,8 @@ pub struct StageConfig {
     pub seed: u64,
     /// What is minimised.
     pub loss: Loss,
+    /// Where the probabilities of a loss with a teacher come from.
+    pub teacher_logits: TeacherLogits,
     /// Constants of the optimizer.
     pub optimizer: AdamWConfig,
 }
@@ -64,6 +66,7 @@ impl Default for StageConfig {
             clip: 1.0,
             seed: 0,
             loss: Loss::default(),
+            teacher_logits: TeacherLogits::default(),
             optimizer: AdamWConfig::default(),
         }
     }

@@ -7,6 +7,7 @@ mod freeze;
 mod precision;
 mod source;
 mod state;
+mod teacher_logits;
 mod trainer;
 
 pub use budget::Budget;
@@ -17,5 +18,6 @@ pub use freeze::Freeze;
 pub use precision::Precision;
 pub use source::Source;
 pub use state::{StageReport, StageState, Step};
+pub use teacher_logits::TeacherLogits;
 pub use trainer::Trainer;
 pub(crate) use trainer::loader;

@@ -12,7 +12,7 @@ use fastdraft_model::{Checkpoint, DraftVocabulary, decoder::Decoder, export};
 
 use super::{
     Engine, Freeze, Observer, Precision, Snapshot, Source, StageConfig, StageReport, StageState,
-    Step,
+    Step, TeacherLogits,
 };
 use crate::{
     checkpoint::tensors,
@@ -80,8 +80,8 @@ impl Trainer {
     ///
     /// # Errors
     /// [`TrainError::Empty`] without rows, [`TrainError::Teacher`] when the loss needs
-    /// probabilities that a source lacks, [`TrainError::Engine`] for a precision other than
-    /// float32, [`TrainError::Diverged`] when the loss is not finite,
+    /// probabilities that a source lacks, [`TrainError::Engine`] for live teacher logits or a
+    /// precision other than float32, [`TrainError::Diverged`] when the loss is not finite,
     /// [`TrainError::Step`] with [`TrainError::Gradient`] when a gradient is not.
     pub fn run<'a, S: Into<Source<'a>> + Copy>(
         &mut self,
@@ -119,6 +119,15 @@ impl Trainer {
                     "stage {} wants {:?}, and the Burn trainer has float32 alone; on the CPU Burn \
                      turns every product into float32 and back; the torch engine has it",
                     config.name, config.precision
+                ),
+            });
+        }
+        if config.teacher_logits == TeacherLogits::Live && config.loss.needs_teacher() {
+            return Err(TrainError::Engine {
+                reason: format!(
+                    "stage {} wants live teacher logits, which the torch engine has; the Burn \
+                     trainer takes recorded ones",
+                    config.name
                 ),
             });
         }
@@ -259,7 +268,8 @@ pub(crate) fn loader(
     config: &StageConfig,
     sources: &[Source<'_>],
 ) -> Result<MixtureLoader, TrainError> {
-    let taught = (sources.iter()).all(|source| source.is_taught() || source.weight() == 0);
+    let live = config.teacher_logits == TeacherLogits::Live;
+    let taught = live || (sources.iter()).all(|source| source.is_taught() || source.weight() == 0);
     if config.loss.needs_teacher() && !taught {
         return Err(TrainError::Teacher {
             reason: format!(

@@ -1,6 +1,6 @@
 //! Answers of a target in the worker.
 
-use std::{fmt, fs, ops::ControlFlow, path::Path};
+use std::{cell::RefCell, fmt, fs, ops::ControlFlow, path::Path};
 
 use fastdraft_data::answers::Answer;
 use fastdraft_model::{Checkpoint, DecoderConfig, export};
@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{
     TorchConfig, TorchDevice,
-    event::Event,
+    event::{Event, Order},
     files,
     handover::RotaryTable,
     process::{Failure, Worker},
@@ -23,15 +23,17 @@ use crate::{
 };
 
 const FORMAT: &str = "fastdraft-torch-answers";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
-/// A target that answers in PyTorch, in float32, on any device that torch has. It draws by
+/// A target that answers in PyTorch, on any device that torch has. It draws by
 /// inversion with numbers of its own, so its answers are not those of the other engines; like
 /// theirs, they depend on question and seed alone, as far as torch's arithmetic does not depend
 /// on the batch.
 pub struct TorchTarget {
     config: TorchConfig,
     folder: tempfile::TempDir,
+    // Ranks that wait for questions, and how many files they were given.
+    worker: RefCell<(Option<Worker>, usize)>,
 }
 
 impl fmt::Debug for TorchTarget {
@@ -53,6 +55,7 @@ struct Ask<'a> {
     max_new_tokens: usize,
     batch: usize,
     top_k: usize,
+    precision: Option<&'static str>,
     seeds: Vec<String>,
     temperatures: Vec<f64>,
     prompts: Vec<&'a [u32]>,
@@ -71,7 +74,11 @@ impl TorchTarget {
         let program = files::write(folder.path())?;
         python::check(&config.python, &program, config.device)?;
         export::hf::save(&folder.path().join("model"), target)?;
-        Ok(Self { config, folder })
+        Ok(Self {
+            config,
+            folder,
+            worker: RefCell::default(),
+        })
     }
 
     /// Answers of all questions, in the order they end; `take` may break off. `seeds` has one
@@ -99,17 +106,27 @@ impl TorchTarget {
             max_new_tokens: config.max_new_tokens,
             batch: config.batch.max(1),
             top_k: config.top_k.min(model.vocabulary_size),
+            precision: config.precision.autocast(),
             seeds: seeds.iter().map(|seed| format!("{seed:016x}")).collect(),
             temperatures: questions.iter().map(|q| q.temperature).collect(),
             prompts: questions.iter().map(|q| q.ids.as_slice()).collect(),
         };
         let folder = self.folder.path();
-        crate::report::write_json(&folder.join("ask.json"), &ask)?;
-        let script = folder.join("worker").join("answer.py");
-        let mut worker = Worker::start(&self.config, &script, folder)?;
+        let (held, asks) = &mut *self.worker.borrow_mut();
+        crate::report::write_json(&folder.join(format!("ask-{asks}.json")), &ask)?;
+        // Gone after an error, so that the next questions start ranks anew.
+        let mut worker = match held.take() {
+            Some(worker) => worker,
+            None => {
+                let script = folder.join("worker").join("answer.py");
+                Worker::start(&self.config, &script, folder)?
+            }
+        };
         let mut answered = 0;
-        while answered < questions.len() {
-            let file = match worker.next_event() {
+        let mut said = worker.ask(&Order::Answer { ask: *asks });
+        *asks += 1;
+        loop {
+            let file = match said {
                 Ok(Event::Answered { file }) => file,
                 Ok(other) => {
                     return Err(failed(format!("the worker said {other:?}"), String::new()));
@@ -139,9 +156,12 @@ impl TorchTarget {
                 }
             }
             fs::remove_file(&path).map_err(|source| files::io(&path, source))?;
+            if answered >= questions.len() {
+                *held = Some(worker);
+                return Ok(());
+            }
+            said = worker.next_event();
         }
-        worker.stop();
-        Ok(())
     }
 }
 

@@ -18,7 +18,9 @@ use crate::{
     optim::AdamW,
     spans,
     stage::Freeze,
-    stage::{Engine, Observer, Snapshot, Source, StageConfig, StageState, Step, loader},
+    stage::{
+        Engine, Observer, Snapshot, Source, StageConfig, StageState, Step, TeacherLogits, loader,
+    },
 };
 
 /// Trains a draft in PyTorch, in other processes.
@@ -27,6 +29,7 @@ pub struct TorchEngine {
     draft: Checkpoint,
     freeze: Freeze,
     config: TorchConfig,
+    teacher: Option<Checkpoint>,
 }
 
 impl TorchEngine {
@@ -49,11 +52,28 @@ impl TorchEngine {
             draft,
             freeze,
             config,
+            teacher: None,
         })
+    }
+
+    /// With the target, which stages with [live teacher logits](TeacherLogits::Live) need. Every
+    /// rank has a copy on its device, in the precision of the stage.
+    #[must_use]
+    pub fn with_teacher(mut self, target: Checkpoint) -> Self {
+        self.teacher = Some(target);
+        self
     }
 
     fn check(&self, stage: &StageConfig, sources: &[Source<'_>]) -> Result<(), TrainError> {
         loader(stage, sources)?;
+        if let (TeacherLogits::Live, None) = (stage.teacher_logits, &self.teacher) {
+            return Err(TrainError::Teacher {
+                reason: format!(
+                    "stage {} has live teacher logits, but the engine was given no target",
+                    stage.name
+                ),
+            });
+        }
         let world = self.config.world();
         if world > stage.rows() {
             return Err(TrainError::Engine {
@@ -84,6 +104,10 @@ impl Engine for TorchEngine {
             stage,
             sources,
             state: &state,
+            teacher: match stage.teacher_logits {
+                TeacherLogits::Live => self.teacher.as_ref(),
+                TeacherLogits::Recorded => None,
+            },
         };
         let seq = start.sequence_length()?;
         start.write(folder.path(), &self.config)?;

@@ -12,6 +12,8 @@ pub(super) enum Order<'a> {
     Step { rate: f64 },
     /// Weights and moments into this folder.
     Save { folder: &'a Path },
+    /// Answers to the questions of a file.
+    Answer { ask: usize },
     /// The end.
     Stop,
 }

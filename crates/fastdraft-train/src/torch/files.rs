@@ -7,7 +7,7 @@ use std::{
 
 use crate::error::TrainError;
 
-const FILES: [(&str, &str); 16] = [
+const FILES: [(&str, &str); 19] = [
     ("answer.py", include_str!("worker/answer.py")),
     ("batch.py", include_str!("worker/batch.py")),
     ("channel.py", include_str!("worker/channel.py")),
@@ -21,9 +21,12 @@ const FILES: [(&str, &str); 16] = [
     ("optimizer.py", include_str!("worker/optimizer.py")),
     ("order.py", include_str!("worker/order.py")),
     ("preflight.py", include_str!("worker/preflight.py")),
+    ("sampling.py", include_str!("worker/sampling.py")),
     ("shards.py", include_str!("worker/shards.py")),
+    ("slots.py", include_str!("worker/slots.py")),
     ("stage.py", include_str!("worker/stage.py")),
     ("taught.py", include_str!("worker/taught.py")),
+    ("teacher.py", include_str!("worker/teacher.py")),
 ];
 
 /// Writes the program below `folder`; returns where it is.

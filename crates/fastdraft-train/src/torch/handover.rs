@@ -21,8 +21,9 @@ use crate::{
 };
 
 const FORMAT: &str = "fastdraft-torch-stage";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const ROWS_PER_SHARD: usize = 1 << 16;
+const TEACHER: &str = "teacher";
 const TAUGHT: &str = "taught.safetensors";
 
 #[derive(Serialize)]
@@ -47,6 +48,15 @@ struct Stage<'a> {
     model: &'a DecoderConfig,
     rotary: RotaryTable,
     sources: Vec<SourceEntry>,
+    teacher: Option<TeacherEntry<'a>>,
+}
+
+/// A target that says what it thinks of the rows of each step.
+#[derive(Serialize)]
+struct TeacherEntry<'a> {
+    folder: &'static str,
+    model: &'a DecoderConfig,
+    rotary: RotaryTable,
 }
 
 #[derive(Serialize)]
@@ -95,6 +105,8 @@ pub(super) struct Start<'a> {
     pub(super) stage: &'a StageConfig,
     pub(super) sources: &'a [Source<'a>],
     pub(super) state: &'a StageState,
+    /// The target, for a stage with live teacher logits.
+    pub(super) teacher: Option<&'a Checkpoint>,
 }
 
 impl Start<'_> {
@@ -126,6 +138,16 @@ impl Start<'_> {
         let sources = (self.sources.iter().enumerate())
             .map(|(number, source)| entry(folder, number, source, spec))
             .collect::<Result<_, _>>()?;
+        let teacher = (self.teacher)
+            .map(|target| {
+                export::hf::save(&folder.join(TEACHER).join("model"), target)?;
+                Ok::<_, TrainError>(TeacherEntry {
+                    folder: TEACHER,
+                    model: &target.config,
+                    rotary: RotaryTable::new(&target.config, seq),
+                })
+            })
+            .transpose()?;
         let [cross_entropy, kl, tvd] = stage.loss.weights();
         let document = Stage {
             format: FORMAT,
@@ -152,6 +174,7 @@ impl Start<'_> {
             model,
             rotary: RotaryTable::new(model, seq),
             sources,
+            teacher,
         };
         crate::report::write_json(&folder.join("stage.json"), &document)
     }

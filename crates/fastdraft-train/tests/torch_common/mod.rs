@@ -2,8 +2,9 @@
 
 use std::{path::PathBuf, process::Command};
 
+use burn::tensor::{Device, Tensor, TensorData};
 use fastdraft_data::{MaskedTokens, PackedTokens, Packer};
-use fastdraft_model::{Checkpoint, DecoderConfig, DraftVocabulary, draft::init};
+use fastdraft_model::{Checkpoint, DecoderConfig, DraftVocabulary, decoder::Decoder, draft::init};
 use fastdraft_train::teacher::{SparseDistributions, TaughtRows};
 
 pub const VOCABULARY: u32 = 97;
@@ -72,6 +73,43 @@ pub fn taught() -> TaughtRows {
         }
     }
     TaughtRows::new(packer.finish().unwrap(), teacher).unwrap()
+}
+
+/// A target with opinions: random weights, and a head eight times as long.
+pub fn target() -> Checkpoint {
+    let config = DecoderConfig::llama(VOCABULARY as usize, 32, 3);
+    let mut target = init::random(config, None, 8).unwrap();
+    for name in ["model.embed_tokens.weight", "lm_head.weight"] {
+        if let Some(tensor) = target.weights.remove(name) {
+            let longer = tensor.data.iter().map(|x| 8.0 * x).collect();
+            target.weights.insert(name, tensor.shape, longer);
+        }
+    }
+    target
+}
+
+/// Answers with the probabilities that `target` gives to every token of the vocabulary.
+pub fn taught_by(target: &Checkpoint) -> TaughtRows {
+    let rows = taught().packed().clone();
+    let decoder = Decoder::from_checkpoint(target, &Device::flex()).unwrap();
+    let mut teacher = SparseDistributions::new(VOCABULARY as usize);
+    for row in 0..rows.rows() {
+        let (ids, mask) = rows.row(row);
+        let inputs: Vec<i64> = ids[..SEQ].iter().map(|id| i64::from(*id)).collect();
+        let inputs = TensorData::new(inputs, [1, SEQ]);
+        let logits = decoder.forward(Tensor::from_data(inputs, &Device::flex()));
+        let logits = logits.into_data().to_vec::<f32>().unwrap();
+        let mut logits = logits.chunks(VOCABULARY as usize);
+        // The first token of a row has no input that predicts it.
+        let mut before = vec![0.0; VOCABULARY as usize];
+        for masked in mask {
+            if *masked {
+                teacher.push_logits(&before);
+            }
+            before = logits.next().unwrap_or_default().to_vec();
+        }
+    }
+    TaughtRows::new(rows, teacher).unwrap()
 }
 
 /// Enough rows for many blocks of a shard.

@@ -16,8 +16,8 @@ sys.path.insert(0, WORKER)
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 
-import answer
 import batch
 import checkpoint
 import decode
@@ -25,7 +25,11 @@ import loss
 import model
 import optimizer
 import order
+import sampling
 import shards
+import slots
+import teacher
+from devices import FULL, Device
 
 
 def material(name):
@@ -186,6 +190,46 @@ class Loss(unittest.TestCase):
                 for a, b in zip(results[0], other):
                     torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
 
+    def test_a_live_teacher_has_the_loss_of_one_that_recorded_everything(self):
+        torch.manual_seed(9)
+        config = {**Layout.CONFIG, "vocabulary_size": 8, "head_size": 8, "sliding_window": None}
+        rotary = {"frequencies": [1.0, 0.1], "attention_factor": 1.0}
+        target = model.Draft(config, rotary, 5)
+        for parameter in target.parameters():
+            torch.nn.init.normal_(parameter, std=0.5)
+        folder = tempfile.mkdtemp()
+        self.addCleanup(shutil.rmtree, folder)
+        os.makedirs(os.path.join(folder, "target", "model"))
+        tensors = dict(target.state_dict())
+        checkpoint.join_fused(tensors, config)
+        save_file(tensors, os.path.join(folder, "target", "model", "model.safetensors"))
+        # Tokens 4 and 7 are not in the head, and its rows are not in the order of the tokens.
+        head_rows = np.array([2, 1, 0, 3, -1, 5, 4, -1])
+        entry = {"folder": "target", "model": config, "rotary": rotary}
+        live = teacher.Teacher(folder, entry, 5, torch.device("cpu"), head_rows, None)
+        ids = np.array([[1, 4, 2, 3, 6, 0], [5, 7, 0, 1, 1, 2]])
+        masks = [np.array([True, True, False, True, True, True]), np.array([False, False, True, False, True, False])]
+        with torch.no_grad():
+            whole = torch.softmax(target.hidden(torch.from_numpy(ids[:, :-1])) @ target.head().T, -1).numpy()
+        for weights in LOSSES[1:]:
+            terms = dict(zip(("cross_entropy", "kl", "tvd"), weights))
+            # A masked first token has no prediction; it still has a place in what was recorded.
+            said = [[whole[row, max(place - 1, 0)] for place in np.flatnonzero(mask)] for row, mask in enumerate(masks)]
+            thoughts = [(np.tile(np.arange(8, dtype=np.uint32), (len(p), 1)), np.stack(p)) for p in said]
+            recorded = batch.Batcher(head_rows, terms).goals(list(zip(ids, masks, thoughts)))
+            rows = list(zip(ids, masks, [None, None]))
+            goals = batch.Batcher(head_rows, terms, live=True).goals(rows)
+            self.assertEqual(goals.positions.tolist(), recorded.positions.tolist())
+            thought = live.think(batch.inputs(rows), goals)
+            totals = batch.totals(goals)
+            totals[1] += float(thought.mass.sum())
+            self.assertAlmostEqual(float(totals[1]), float(batch.totals(recorded)[1]), places=5)
+            logits = torch.randn(len(goals.positions), 6)
+            ours = loss.Targets(goals, totals, terms, torch.device("cpu"), thought)
+            theirs = loss.Targets(recorded, batch.totals(recorded), terms, torch.device("cpu"))
+            value = [float(targets.value(logits, slice(None))) for targets in (ours, theirs)]
+            self.assertAlmostEqual(*value, places=5, msg=str(weights))
+
     def test_shares_outside_the_head_weigh_less(self):
         goals, _, _ = self.targets((0, 1, 0))
         # The first masked token of row 0 has no input; the third one's tokens are not in the head.
@@ -281,7 +325,7 @@ class Answers(unittest.TestCase):
     def draft(self, **changes):
         torch.manual_seed(3)
         config = {**Layout.CONFIG, "family": "qwen3", "heads": 4, "kv_heads": 2, "qk_norm": True, **changes}
-        draft = model.Draft(config, {"frequencies": [1.0, 0.1], "attention_factor": 1.0}, 40)
+        draft = model.Draft(config, {"frequencies": [1.0, 0.1], "attention_factor": 1.0}, 48)
         for parameter in draft.parameters():
             torch.nn.init.normal_(parameter, std=0.4)
         return draft
@@ -296,73 +340,131 @@ class Answers(unittest.TestCase):
             for text, prompt in zip(texts, prompts):
                 whole = torch.nn.functional.linear(draft.hidden(torch.tensor([text]))[0], draft.head())
                 wanted.append(whole[len(prompt) - 1:])
+            self.addCleanup(setattr, decode, "PREFILL", decode.PREFILL)
             decode.PREFILL = 25
-            decoding, logits = decode.prefilled(draft, prompts, 40)
-            rows = [0, 1, 2]
+            decoding = decode.Decoding(draft, 4, 40)
+            # Rows are taken in any order; the last one goes unused.
+            taken = [2, 0, 1]
+            logits = torch.zeros(4, 11)
+            logits[taken] = decoding.prefill(torch.tensor(taken), prompts)
+            rows = {row: number for number, row in enumerate(taken)}
             for step in range(10):
-                for place, row in enumerate(rows):
-                    torch.testing.assert_close(logits[place], wanted[row][step], atol=1e-5, rtol=1e-4)
+                for row, number in rows.items():
+                    torch.testing.assert_close(logits[row], wanted[number][step], atol=1e-5, rtol=1e-4)
                 if step == 9:
                     break
                 if step == 4:
-                    # The first sequence leaves.
-                    rows = [1, 2]
-                    decoding.keep(torch.tensor(rows))
-                positions = [len(prompts[row]) + step for row in rows]
-                tokens = torch.tensor([texts[row][position] for row, position in zip(rows, positions)])
-                logits = decoding.step(tokens, torch.tensor(positions), max(positions))
+                    # The second sequence and the unused row leave.
+                    decoding.keep(torch.tensor([1, 2]))
+                    rows = {0: rows[1], 1: rows[2]}
+                positions = [len(prompts[rows[row]]) + step if row in rows else 0 for row in range(len(logits))]
+                positions = positions[:2] if step >= 4 else positions
+                tokens = [texts[rows[row]][position] if row in rows else 0 for row, position in enumerate(positions)]
+                span = decode.spanned(max(positions) + 1)
+                logits = decoding.step(torch.tensor(tokens), torch.tensor(positions), span)
+
+    def ask(self, batch, top_k=3, asked=11):
+        """Questions of several lengths to a draft of 40 tokens; three of them end an answer."""
+        return {
+            "prompts": [[(7 * i + j) % 39 for j in range(2 + 5 * (i % 7))] for i in range(asked)], "max_new_tokens": 9,
+            "ends": [31, 35, 39], "temperatures": [0.8 * (i % 2) for i in range(asked)], "seeds": [f"{i << 60 | i:x}" for i in range(asked)],
+            "top_k": top_k, "batch": batch,
+        }
+
+    def answers(self, draft, ask, ahead=1, questions=None):
+        device = Device(torch.device("cpu"), "gloo", fused_optimizer=True, ahead=ahead)
+        questions = range(len(ask["prompts"])) if questions is None else questions
+        lists = list(slots.answers(draft, device, ask, questions))
+        found = {question: columns for answers in lists for question, *columns in answers}
+        self.assertEqual(sum(map(len, lists)), len(found), "an answer came twice")
+        return found
 
     @torch.inference_mode()
-    def test_a_batch_without_memory_is_halved(self):
+    def test_answers_are_those_of_one_sequence_after_the_other(self):
         draft = self.draft(vocabulary_size=40, head_size=40)
-        asked = 7
-        ask = {
-            "prompts": [[(7 * i + j) % 39 for j in range(3 + i)] for i in range(asked)], "max_new_tokens": 6, "ends": [39],
-            "temperatures": [0.8] * asked, "seeds": [f"{i:x}" for i in range(asked)], "top_k": 3,
-        }
-        whole = answer.answered(draft, ask, list(range(asked)))
-        self.assertEqual(len(whole), 1)
-        fits, honest = 2, decode.prefilled
+        ask = self.ask(batch=1)
+        ends, lengths = 0, set()
+        for batch, ahead in ((1, 1), (3, 4), (8, 8), (64, 3)):
+            found = self.answers(draft, {**ask, "batch": batch}, ahead)
+            self.assertEqual(sorted(found), list(range(11)))
+            for question, (ids, top_ids, top_p) in found.items():
+                text = list(ask["prompts"][question])
+                seed = torch.tensor([sampling.signed(int(ask["seeds"][question], 16))])
+                for place, token in enumerate(ids.tolist()):
+                    logits = torch.nn.functional.linear(draft.hidden(torch.tensor([text]))[:, -1], draft.head())
+                    number = sampling.uniform(seed, torch.tensor([place]))
+                    heat = torch.tensor([ask["temperatures"][question]])
+                    self.assertEqual(token, int(sampling.draw(logits, heat, number)), (batch, question, place))
+                    shares = torch.softmax(logits[0], -1)
+                    # Ids of equal shares may change places.
+                    np.testing.assert_allclose(shares[top_ids[place].tolist()], shares.topk(3).values, atol=1e-5)
+                    np.testing.assert_allclose(top_p[place], shares.topk(3).values, atol=1e-5)
+                    text.append(token)
+                self.assertTrue(len(ids) == 9 or ids[-1] in ask["ends"])
+                self.assertFalse(set(ids[:-1].tolist()) & set(ask["ends"]))
+                ends += ids[-1] in ask["ends"]
+                lengths.add(len(ids))
+        self.assertGreater(ends, 3)
+        self.assertGreater(len(lengths), 3)
+        without = self.answers(draft, {**ask, "batch": 4, "top_k": 0})
+        self.assertEqual([without[q][0].tolist() for q in range(11)], [found[q][0].tolist() for q in range(11)])
+        self.assertEqual(without[0][1:], [None, None])
 
-        def full(draft, prompts, capacity):
-            if len(prompts) > fits:
-                raise answer.FULL("out of memory")
-            return honest(draft, prompts, capacity)
+    def test_prompts_of_a_group_need_like_room(self):
+        ask = {"prompts": [[0] * length for length in (500, 3, 40, 5, 41, 39, 3)], "max_new_tokens": 20}
+        found = [(room, list(group)) for room, group in slots.groups(ask, [0, 1, 2, 3, 4, 6])]
+        self.assertEqual(found, [(25, [1, 6, 3]), (61, [2, 4]), (520, [0])])
 
-        answer.prefilled = full
-        self.addCleanup(setattr, answer, "prefilled", honest)
-        parts = answer.answered(draft, ask, list(range(asked)))
-        self.assertEqual([len(part.questions) for part in parts], [2, 2, 2, 1])
-        self.assertEqual(sum((part.questions for part in parts), []), list(range(asked)))
-        self.assertEqual(sum((part.ids for part in parts), []), whole[0].ids)
-        fits = 0
-        with self.assertRaises(answer.FULL):
-            answer.answered(draft, ask, [0])
+    @torch.inference_mode()
+    def test_rows_without_memory_are_halved(self):
+        draft = self.draft(vocabulary_size=40, head_size=40)
+        ask = self.ask(batch=8)
+        whole = self.answers(draft, ask)
+        honest, tried = slots.Decoding, []
+
+        class Narrow(honest):
+            fits = 2
+
+            def prefill(self, rows, prompts):
+                tried.append(len(prompts))
+                if len(prompts) > Narrow.fits:
+                    raise FULL("out of memory")
+                return super().prefill(rows, prompts)
+
+        slots.Decoding = Narrow
+        self.addCleanup(setattr, slots, "Decoding", honest)
+        halved = self.answers(draft, ask)
+        # The largest group has six.
+        self.assertEqual(max(tried), 6)
+        self.assertEqual({q: ids.tolist() for q, (ids, *_) in halved.items()}, {q: ids.tolist() for q, (ids, *_) in whole.items()})
+        Narrow.fits = 0
+        with self.assertRaises(FULL):
+            self.answers(draft, ask)
 
     def test_draws_follow_the_temperature(self):
         logits = torch.tensor([2.0, 1.0, 0.5, -1.0, 0.0])
         count = 100_000
         numbers = (torch.arange(count) + 0.5) / count
         for temperature in (0.6, 1.0, 2.0):
-            found = answer.draw(logits.expand(count, -1), torch.full((count,), temperature), numbers)
+            found = sampling.draw(logits.expand(count, -1), torch.full((count,), temperature), numbers)
             shares = torch.bincount(found, minlength=5) / count
             # A grid of numbers gives each token its probability, to one point of the grid.
             torch.testing.assert_close(shares, torch.softmax(logits / temperature, -1), atol=3e-5, rtol=0)
-        mixed = answer.draw(logits.expand(2, -1), torch.tensor([0.0, 1.0]), torch.tensor([0.999, 0.999]))
+        mixed = sampling.draw(logits.expand(2, -1), torch.tensor([0.0, 1.0]), torch.tensor([0.999, 0.999]))
         self.assertEqual(mixed.tolist(), [0, 4])
 
     def test_numbers_are_those_of_seed_and_position(self):
-        seeds = np.arange(2000, dtype=np.uint64) * np.uint64(0x9E37) + np.uint64(2**63)
-        numbers = np.stack([answer.uniform(seeds, position) for position in range(50)])
+        seeds = torch.arange(2000) * 0x9E37 + sampling.signed(2**63)
+        numbers = torch.stack([sampling.uniform(seeds, torch.full_like(seeds, position)) for position in range(50)]).numpy()
         self.assertTrue((numbers >= 0).all() and (numbers < 1).all())
-        self.assertEqual(answer.uniform(seeds[7:8], 9)[0], numbers[9, 7])
+        self.assertEqual(float(sampling.uniform(seeds[7:8], torch.tensor([9]))[0]), numbers[9, 7])
         counts = np.histogram(numbers, 100, (0, 1))[0]
         expected = numbers.size / 100
         # 99 degrees of freedom: 180 is beyond 1 in 10^6.
         self.assertLess((((counts - expected) ** 2) / expected).sum(), 180)
         # The first outputs of SplitMix64 from seed 0, as published with it, to 24 bits.
         published = [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
-        ours = [answer.uniform(np.zeros(1, np.uint64), position)[0] for position in range(3)]
+        ours = sampling.uniform(torch.zeros(3, dtype=torch.int64), torch.arange(3))
         self.assertEqual([round(float(x) * 2**24) for x in ours], [x >> 40 for x in published])
 
 

@@ -23,10 +23,10 @@ class Goals:
 
 
 class Batcher:
-    """Collects the trained positions of rows."""
+    """Collects the trained positions of rows: with a `live` teacher all masked ones, else those with a goal."""
 
-    def __init__(self, head_rows, loss):
-        self.head_rows = head_rows
+    def __init__(self, head_rows, loss, live=False):
+        self.head_rows, self.live = head_rows, live
         self.wants_label = loss["cross_entropy"] > 0
         self.wants_teacher = loss["kl"] > 0 or loss["tvd"] > 0
 
@@ -37,7 +37,7 @@ class Batcher:
         parts = [(*part[:3], *(pad(matrix, width) for matrix in part[3:])) for part in parts]
         positions, labels, has_label, ids, shares = (np.concatenate(column) for column in zip(*parts))
         mass = shares.sum(1)
-        kept = has_label + mass > 0
+        kept = has_label + mass > 0 if not self.live else slice(None)
         shares = shares / np.where(mass > 0, mass, 1)[:, None]
         columns = (positions, labels, has_label, ids, shares, mass)
         return Goals(*(column[kept] for column in columns))
@@ -50,7 +50,7 @@ class Batcher:
         labels = self.head_rows[ids[places]]
         has_label = (labels >= 0).astype(np.float64) * self.wants_label
         labels = np.where(has_label > 0, labels, 0)
-        if thoughts is None or not self.wants_teacher:
+        if thoughts is None or self.live or not self.wants_teacher:
             shape = (len(places), 1)
             return offset + places - 1, labels, has_label, np.zeros(shape, np.int64), np.zeros(shape)
         found, shares = (part[predicted] for part in thoughts)

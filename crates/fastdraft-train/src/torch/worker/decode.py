@@ -5,29 +5,50 @@ import torch.nn.functional as F
 
 # Tokens of a prefill pass, padding included.
 PREFILL = 1 << 15
-# Keys are seen in multiples of this many.
+# Keys are seen in multiples of this many; kernels want masks of whole words.
 SPAN = 64
+
+
+def spanned(keys):
+    """That many keys, rounded up."""
+    return -(-keys // SPAN) * SPAN
 
 
 class Decoding:
     """Keys and values of a batch, `[rows, kv_heads, capacity, dim]` a layer."""
 
     def __init__(self, draft, rows, capacity):
-        # Kernels want masks of whole words.
-        self.draft, self.capacity = draft, -(-capacity // SPAN) * SPAN
-        weight = draft.head()
+        self.draft, self.capacity = draft, spanned(capacity)
+        # Logits are float32 whatever the products before them.
+        self.head = draft.head().float()
+        weight = draft.model.embed_tokens.weight
         attention = draft.model.layers[0].self_attn
         shape = (rows, attention.kv_heads, self.capacity, attention.dim)
         kept = {"dtype": weight.dtype, "device": weight.device}
         self.cache = [(torch.zeros(shape, **kept), torch.zeros(shape, **kept)) for _ in draft.model.layers]
 
-    def prefill(self, first, ids, lengths):
-        """Logits after each prompt, `[rows, vocabulary]`, of the rows from `first` on.
+    def prefill(self, rows, prompts):
+        """Logits after each prompt, `[prompts, vocabulary]`; a prompt takes the row at its place in `rows`."""
+        device, logits, first = self.head.device, [], 0
+        while first < len(prompts):
+            end, width = first, 0
+            while end < len(prompts):
+                wider = max(width, len(prompts[end]))
+                if end > first and wider * (end + 1 - first) > PREFILL:
+                    break
+                end, width = end + 1, wider
+            part = prompts[first:end]
+            ids = torch.zeros(len(part), width, dtype=torch.int64)
+            for row, prompt in zip(ids, part):
+                row[:len(prompt)] = torch.tensor(prompt)
+            lengths = torch.tensor([len(prompt) for prompt in part])
+            logits.append(self.prefill_part(rows[first:end], ids.to(device), lengths.to(device)))
+            first = end
+        return torch.cat(logits)
 
-        ids: `[rows, width]`, padded behind; lengths: `[rows]`
-        """
+    def prefill_part(self, rows, ids, lengths):
+        """ids: `[rows, width]`, padded behind; lengths: `[rows]`"""
         width = ids.shape[1]
-        rows = slice(first, first + len(ids))
         rotation = self.draft.cos[:width], self.draft.sin[:width]
 
         def attend(layer, attention, x):
@@ -40,12 +61,11 @@ class Decoding:
         x = self.blocks(ids, attend)
         return self.logits(x[torch.arange(len(ids), device=ids.device), lengths - 1])
 
-    def step(self, tokens, positions, longest):
+    def step(self, tokens, positions, span):
         """Logits after one more token of each row, `[rows, vocabulary]`.
 
-        tokens, positions: `[rows]`; longest: the largest position
+        tokens, positions: `[rows]`; span: keys that are looked at, a multiple of `SPAN` above all positions
         """
-        span = -(-(longest + 1) // SPAN) * SPAN
         rows = torch.arange(len(tokens), device=tokens.device)
         rotation = tuple(table[positions][:, None, None] for table in (self.draft.cos, self.draft.sin))
         place = torch.arange(span, device=tokens.device)[None]
@@ -83,25 +103,4 @@ class Decoding:
         return x
 
     def logits(self, x):
-        return F.linear(self.draft.model.norm(x), self.draft.head()).float()
-
-
-def prefilled(draft, prompts, capacity):
-    """A batch that has seen its prompts, and the logits after each."""
-    device = draft.cos.device
-    decoding, logits, first = Decoding(draft, len(prompts), capacity), [], 0
-    while first < len(prompts):
-        end, width = first, 0
-        while end < len(prompts):
-            wider = max(width, len(prompts[end]))
-            if end > first and wider * (end + 1 - first) > PREFILL:
-                break
-            end, width = end + 1, wider
-        part = prompts[first:end]
-        ids = torch.zeros(len(part), width, dtype=torch.int64)
-        for row, prompt in zip(ids, part):
-            row[:len(prompt)] = torch.tensor(prompt)
-        lengths = torch.tensor([len(prompt) for prompt in part])
-        logits.append(decoding.prefill(first, ids.to(device), lengths.to(device)))
-        first = end
-    return decoding, torch.cat(logits)
+        return F.linear(self.draft.model.norm(x).float(), self.head)

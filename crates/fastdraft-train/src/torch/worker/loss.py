@@ -1,4 +1,4 @@
-"""Losses on sparse teachers, head included, a piece of the positions at a time.
+"""Losses on sparse and on whole teachers, head included, a piece of the positions at a time.
 
 Weights of the terms are those of fastdraft-train's `loss` module: cross-entropy is a mean over labels,
 KL and TVD are means over positions, each weighing what the target gave to tokens of the head.
@@ -12,30 +12,37 @@ LOGITS = 1 << 26
 
 
 class Targets:
-    """Goals with the final weights of their terms, on the device."""
+    """Goals with the final weights of their terms, on the device.
 
-    def __init__(self, goals, totals, loss, device):
+    With `thoughts`, a target's over all tokens of the head, the recorded ones do not count.
+    """
+
+    def __init__(self, goals, totals, loss, device, thoughts=None):
         labels, masses = max(float(totals[0]), 1.0), max(float(totals[1]), 1e-38)
-        kl, tvd = goals.mass * loss["kl"] / masses, goals.mass * loss["tvd"] / masses
 
         def put(array, dtype):
             return torch.from_numpy(array).to(dtype).to(device)
 
+        mass = put(goals.mass, torch.float32) if thoughts is None else thoughts.mass
+
         self.positions = put(goals.positions, torch.int64)
         self.labels = put(goals.labels, torch.int64)
         self.label_weights = put(goals.has_label * loss["cross_entropy"] / labels, torch.float32)
-        self.ids, self.shares = put(goals.ids, torch.int64), put(goals.shares, torch.float32)
-        self.kl, self.tvd = put(kl, torch.float32), put(tvd, torch.float32)
-        self.sparse = loss["kl"] > 0 or loss["tvd"] > 0
+        self.ids = put(goals.ids, torch.int64) if thoughts is None else None
+        self.shares = put(goals.shares, torch.float32) if thoughts is None else thoughts.shares
+        self.kl, self.tvd = (mass * (loss[term] / masses) if loss[term] > 0 else None for term in ("kl", "tvd"))
 
     def value(self, logits, part):
         """The weighted loss of the positions of `part`. `logits`: `[positions, head]`"""
         log_q = F.log_softmax(logits.float(), dim=-1)
         total = -(self.label_weights[part] * log_q.gather(1, self.labels[part][:, None])[:, 0]).sum()
-        if self.sparse:
-            p, log_p = self.shares[part], torch.log(self.shares[part].clamp_min(1e-38))
+        p = self.shares[part]
+        if self.ids is not None:
             log_q = log_q.gather(1, self.ids[part])
-            total = total + (self.kl[part][:, None] * p * (log_p - log_q)).sum()
+        if self.kl is not None:
+            divergence = torch.xlogy(p, p).sum(1) - (p * log_q).sum(1)
+            total = total + (self.kl[part] * divergence).sum()
+        if self.tvd is not None:
             overlap = torch.minimum(log_q.exp(), p).sum(1)
             total = total + (self.tvd[part] * (1 - overlap)).sum()
         return total

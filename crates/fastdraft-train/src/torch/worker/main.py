@@ -62,7 +62,13 @@ class Rank:
         self.parallel = self.draft
         if self.world > 1:
             self.parallel = torch.nn.parallel.DistributedDataParallel(self.draft, gradient_as_bucket_view=True)
-        batcher = Batcher(store.head_rows, stage["loss"])
+        self.teacher = None
+        if entry := stage["teacher"]:
+            from teacher import Teacher
+
+            sequence = stage["sequence_length"]
+            self.teacher = Teacher(folder, entry, sequence, self.device.torch, store.head_rows, stage["autocast"])
+        batcher = Batcher(store.head_rows, stage["loss"], live=self.teacher is not None)
         self.loader = Loader(Sources(folder, stage), stage, batcher, self.rank, self.world)
         self.at = stage["step"]
 
@@ -84,11 +90,19 @@ class Rank:
         self.dist.all_reduce(values, group=self.control)
         return values
 
-    def backward(self, inputs, goals, totals, last):
+    def think(self, parts, totals):
+        """The live teacher's thoughts of every micro-batch; their mass is added to the totals."""
+        if self.teacher is None:
+            return [None] * len(parts)
+        thoughts = [self.teacher.think(*part) for part in parts]
+        totals[1] += sum(float(thought.mass.sum()) for thought in thoughts)
+        return thoughts
+
+    def backward(self, inputs, goals, thoughts, totals, last):
         """Adds the gradients of a micro-batch; ranks exchange the sums with the last one."""
         from loss import Targets
 
-        targets = Targets(goals, totals, self.stage["loss"], self.device.torch)
+        targets = Targets(goals, totals, self.stage["loss"], self.device.torch, thoughts)
         alone = self.world > 1 and not last
         with self.parallel.no_sync() if alone else contextlib.nullcontext():
             with self.device.autocast(self.stage["autocast"]):
@@ -101,14 +115,16 @@ class Rank:
     def step(self, rate):
         start = time.monotonic()
         parts, totals = self.loader.step(self.at)
+        thoughts = self.think(parts, totals)
         totals = self.sum(totals)
         trained = int(totals[2])
         event = {"step": self.at + 1, "loss": None, "norm": None, "rate": rate, "trained": trained}
         if trained:
             loss = self.torch.zeros((), dtype=self.torch.float64)
-            for inputs, goals in parts[:-1]:
-                if len(goals.positions):
-                    loss += self.backward(inputs, goals, totals, last=False)
+            parts = [(*part, thought) for part, thought in zip(parts, thoughts)]
+            for part in parts[:-1]:
+                if len(part[1].positions):
+                    loss += self.backward(*part, totals, last=False)
             loss += self.backward(*parts[-1], totals, last=True)
             total = float(self.sum(loss))
             event["loss"], event["norm"] = total, self.update(total, rate)

@@ -15,9 +15,7 @@ class RmsNorm(nn.Module):
         self.epsilon = epsilon
 
     def forward(self, x):
-        wide = x.float()
-        wide = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.epsilon)
-        return (wide * self.weight).to(x.dtype)
+        return F.rms_norm(x.float(), self.weight.shape, self.weight.float(), self.epsilon).to(x.dtype)
 
 
 class Attention(nn.Module):
@@ -120,6 +118,10 @@ class Draft(nn.Module):
         self.model = Stack(config)
         if not config["tied"]:
             self.lm_head = nn.Linear(config["hidden_size"], config["head_size"], bias=False)
+        self.turn(rotary, seq)
+
+    def turn(self, rotary, seq):
+        """Sets the angles of `seq` places."""
         places = torch.arange(seq, dtype=torch.float32)[:, None]
         angles = places * torch.tensor(rotary["frequencies"], dtype=torch.float32)[None, :]
         factor = rotary["attention_factor"]
@@ -145,3 +147,11 @@ class Draft(nn.Module):
     def forward(self, inputs, targets):
         """The loss; only trained positions go through the head."""
         return head_loss(self.hidden(inputs).flatten(0, 1)[targets.positions], self.head(), targets)
+
+
+def to_precision(draft, dtype):
+    """Parameters of another type, `None` for none; angles stay float32."""
+    if dtype is not None:
+        for parameter in draft.parameters():
+            parameter.data = parameter.data.to(getattr(torch, dtype))
+    return draft

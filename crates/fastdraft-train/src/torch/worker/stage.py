@@ -3,7 +3,7 @@
 import json
 import os
 
-FORMAT, VERSION = "fastdraft-torch-stage", 1
+FORMAT, VERSION = "fastdraft-torch-stage", 2
 
 
 def read_stage(folder):

@@ -25,7 +25,10 @@ use fastdraft_model::{
     draft::shape::{Machine, ShapeRule, candidates},
     import,
 };
-use fastdraft_train::recipe::{BudgetSpec, DraftSpec, Recipe, StageSpec};
+use fastdraft_train::{
+    recipe::{BudgetSpec, DraftSpec, Recipe, StageSpec},
+    stage::TeacherLogits,
+};
 
 /// How often the target's parameters are halved for the smallest draft that is looked at.
 const SMALLEST: u32 = 9;
@@ -248,6 +251,7 @@ fn stage_input(stage: &StageSpec, length: u64) -> StageInput {
         answers: tokens
             .zip(sequences)
             .map(|(tokens, batch)| Answers { tokens, batch }),
+        live_teacher: stage.loss.needs_teacher() && stage.teacher_logits == TeacherLogits::Live,
     }
 }
 
@@ -279,6 +283,7 @@ fn from_target(
         batch: 64,
         budget: Budget::Tokens(tokens),
         answers,
+        live_teacher: false,
     };
     let answers = Answers {
         tokens: 100_000_000,

@@ -79,6 +79,7 @@ fn training(billions: f64) -> Result<(), HwError> {
             batch: 64,
             budget: Budget::Tokens((billions * 1e9) as u64),
             answers: None,
+            live_teacher: false,
         }],
     };
     let plan = plan(&input.validate()?, &Profile::named("gaudi-2")?, 8)?;

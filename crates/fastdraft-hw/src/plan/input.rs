@@ -50,6 +50,8 @@ pub struct StageInput {
     pub budget: Budget,
     /// Answers of the target, if it has to write any.
     pub answers: Option<Answers>,
+    /// The target reads the rows of every step beside the draft, as the draft's teacher.
+    pub live_teacher: bool,
 }
 
 /// A run, not checked yet.
@@ -59,7 +61,7 @@ pub struct PlanInput {
     pub draft: DecoderShape,
     /// The embedding stays as it is.
     pub frozen_embedding: bool,
-    /// The target, needed when a stage has answers.
+    /// The target, needed when a stage has answers or a live teacher.
     pub target: Option<DecoderShape>,
     /// Tokens of a row.
     pub sequence_length: u64,
@@ -104,6 +106,9 @@ impl PlanInput {
             };
             if budget == 0 {
                 return Err(wrong(&at("budget"), "must be above 0"));
+            }
+            if stage.live_teacher && self.target.is_none() {
+                return Err(wrong(&at("live_teacher"), "needs the sizes of the target"));
             }
             if let Some(answers) = &stage.answers {
                 within(&at("answers.batch"), answers.batch)?;

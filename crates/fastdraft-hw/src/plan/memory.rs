@@ -101,6 +101,11 @@ pub fn memory_use(
     }
 }
 
+/// The target of a stage that has it beside the draft.
+pub(super) fn teacher<'a>(input: &'a PlanInput, stage: &StageInput) -> Option<&'a DecoderShape> {
+    input.target.as_ref().filter(|_| stage.live_teacher)
+}
+
 /// The bytes of a stage, or what would fit.
 pub(super) fn check(
     input: &PlanInput,
@@ -110,8 +115,12 @@ pub(super) fn check(
     profile: &Profile,
     available: f64,
 ) -> Result<f64, HwError> {
+    let teacher = teacher(input, stage);
+    let held = teacher.map_or(0, DecoderShape::parameters) as f64 * profile.dtype.bytes();
     let of = |rows: u64, length: u64| {
-        memory_use(input, rows, length, profile.dtype, Attention::of(profile)).total()
+        let use_of_draft =
+            memory_use(input, rows, length, profile.dtype, Attention::of(profile)).total();
+        held + use_of_draft
     };
     let needed = of(rows, input.sequence_length);
     if needed <= available {
@@ -120,13 +129,16 @@ pub(super) fn check(
     let length = input.sequence_length;
     let fewer = largest(rows, |rows| of(rows, length) <= available);
     let shorter = largest(length, |length| of(1, length) <= available);
-    let fits = if fewer > 0 {
+    let fits = if held > available {
+        let held = readable(held);
+        format!("no draft beside {held} of the target; recorded teacher logits need none of it")
+    } else if fewer > 0 {
         let batch = fewer.saturating_mul(count);
         format!("a batch of {batch} rows of {length} tokens ({fewer} a device)")
     } else if shorter > 0 {
         format!("one row of {shorter} tokens a device")
     } else {
-        let parameters = available / 16.0 / 1e6;
+        let parameters = (available - held).max(0.0) / 16.0 / 1e6;
         format!("no row; a draft well below {parameters:.0} million parameters")
     };
     Err(HwError::DoesNotFit {

@@ -16,6 +16,7 @@
 //!         batch: 64,
 //!         budget: Budget::Tokens(5_000_000_000),
 //!         answers: None,
+//!         live_teacher: false,
 //!     }],
 //! };
 //! let plan = plan(&input.validate()?, &Profile::named("gaudi-2")?, 8)?;
@@ -151,7 +152,8 @@ fn forecast(input: &ValidPlan, profile: &Profile, count: u64) -> Result<Plan, Hw
         }
         let rows = stage.batch.div_ceil(count);
         let memory = memory::check(input, stage, rows, count, profile, available)?;
-        let seconds = step::seconds(input, rows, profile, count);
+        let teacher = memory::teacher(input, stage);
+        let seconds = step::seconds(input, teacher, rows, profile, count);
         let per_step = (stage.batch * input.sequence_length) as f64;
         let rate = per_step / seconds;
         let tokens = match stage.budget {

@@ -7,6 +7,7 @@ fn stage(name: &str, batch: u64, budget: Budget) -> StageInput {
         batch,
         budget,
         answers: None,
+        live_teacher: false,
     }
 }
 
@@ -131,6 +132,30 @@ fn answers_of_the_target_cost_time_and_memory() {
     input.target = DecoderShape::known("llama-3.1-8b");
     let error = run(input, "arc-b580", 1).unwrap_err().to_string();
     assert!(error.contains("another device"), "{error}");
+}
+
+#[test]
+fn a_live_teacher_costs_its_pass_and_its_weights() {
+    let alone = run(paper(), "gaudi-2", 8).unwrap();
+    let mut input = paper();
+    input.stages[1].live_teacher = true;
+    let taught = run(input.clone(), "gaudi-2", 8).unwrap();
+    assert_eq!(taught.stages[0], alone.stages[0]);
+    let target = input.target.unwrap();
+    let more = taught.memory_bytes - alone.memory_bytes;
+    assert_eq!(more, 2.0 * target.parameters() as f64);
+    // 2·N operations a token, as a lower bound.
+    let profile = Profile::named("gaudi-2").unwrap();
+    let rate = 8.0 * profile.matmul.value * profile.efficiency.value;
+    let least = 2.0 * target.pass_parameters() as f64 * 7.5e9 / rate / HOUR;
+    let hours = taught.stages[1].hours - alone.stages[1].hours;
+    assert!((least..2.0 * least).contains(&hours), "{hours} {least}");
+    input.target = Some(DecoderShape::new(32_064, 16_384, 96, 53_248, 128));
+    let refused = run(input.clone(), "gaudi-2", 8).unwrap_err().to_string();
+    assert!(refused.contains("recorded teacher logits"), "{refused}");
+    input.target = None;
+    let refused = run(input, "gaudi-2", 8).unwrap_err().to_string();
+    assert!(refused.contains("stage[1].live_teacher"), "{refused}");
 }
 
 #[test]

@@ -7,6 +7,7 @@ fn input() -> ValidPlan {
         batch: 64,
         budget: Budget::Tokens(tokens),
         answers,
+        live_teacher: false,
     };
     let answers = Answers {
         tokens: 100_000_000,

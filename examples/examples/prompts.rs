@@ -19,9 +19,12 @@ const WORDS: usize = 13;
 /// Writes a file of prompts, none of them doubled or taken from an evaluation.
 #[derive(Parser)]
 struct Args {
-    /// Documents, one JSON object a line with `text`.
+    /// Documents, one JSON object a line: a corpus, or answers of a target.
     #[arg(long, required = true, num_args = 1..)]
     documents: Vec<PathBuf>,
+    /// Key of a document's text; that of an answer is `answer`.
+    #[arg(long, default_value = "text")]
+    field: String,
     /// What becomes a prompt.
     #[arg(long, value_enum)]
     cut: Kind,
@@ -90,7 +93,7 @@ fn run(args: &Args) -> Outcome {
     let mut cleaner = Cleaner::new(Some(DuplicateConfig::default()), Some(&evaluation));
     let mut all = Vec::new();
     for path in &args.documents {
-        for document in documents(path, "text")? {
+        for document in documents(path, &args.field)? {
             let document = document?;
             if evaluation.contaminated(&document.text) {
                 documents_out += 1;

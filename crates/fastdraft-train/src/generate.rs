@@ -86,7 +86,7 @@ pub enum Place {
 pub(crate) enum Answerer {
     Cpu(Arc<CpuModel>),
     Burn(Box<Decoder>),
-    Torch(TorchTarget),
+    Torch(Box<TorchTarget>),
 }
 
 impl Answerer {
@@ -98,7 +98,8 @@ impl Answerer {
                 Self::Burn(Box::new(decoder))
             }
             Place::Torch(config) => {
-                Self::Torch(TorchTarget::new(&target.checkpoint()?, config.clone())?)
+                let torch = TorchTarget::new(&target.checkpoint()?, config.clone())?;
+                Self::Torch(Box::new(torch))
             }
         })
     }

@@ -167,7 +167,7 @@ fn a_live_teacher_has_the_losses_of_one_that_recorded_everything() {
             ..recorded.clone()
         };
         let text = answers.packed();
-        let mut run = |engine: &mut dyn Engine, config: &StageConfig, source: Source<'_>| {
+        let run = |engine: &mut dyn Engine, config: &StageConfig, source: Source<'_>| {
             let mut losses = Vec::new();
             let state = StageState::default();
             engine

@@ -98,7 +98,7 @@ pub fn taught_by(target: &Checkpoint) -> TaughtRows {
         let inputs: Vec<i64> = ids[..SEQ].iter().map(|id| i64::from(*id)).collect();
         let inputs = TensorData::new(inputs, [1, SEQ]);
         let logits = decoder.forward(Tensor::from_data(inputs, &Device::flex()));
-        let logits = logits.into_data().to_vec::<f32>().unwrap();
+        let logits = logits.into_data().try_to_vec::<f32>().unwrap();
         let mut logits = logits.chunks(VOCABULARY as usize);
         // The first token of a row has no input that predicts it.
         let mut before = vec![0.0; VOCABULARY as usize];

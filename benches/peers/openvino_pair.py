@@ -3,6 +3,7 @@
     pip install torch transformers optimum-intel openvino openvino-genai openvino-tokenizers
     cargo run --release -p fastdraft-model --example convert -- TARGET.gguf out/target hf
     cargo run --release --example export -- --draft assets/smollm2-135m-draft --hf out/draft
+    cp out/draft/tokenizer.json out/target
     python benches/peers/openvino_pair.py --target out/target --draft out/draft --work out/ov assets/eval/*.jsonl
 
 Both directories are exported once, with the target's tokenizer, to `--work`. Prints tokens a second of both, prompt by prompt in

@@ -29,7 +29,7 @@ use fastdraft_train::{
     progress::Progress,
     recipe::{Recipe, ValidRecipe},
     report,
-    stage::{Engine, Freeze, Source, StageConfig, StageState, Step, TeacherLogits, Trainer},
+    stage::{Engine, Freeze, Source, StageConfig, StageState, Step, Trainer},
     target::save_draft,
     torch::{TorchConfig, TorchEngine},
 };
@@ -217,8 +217,11 @@ fn engine(
                 ..args.place.torch(target.tokenizer.fingerprint())
             };
             let mut engine = TorchEngine::new(draft, freeze, config)?;
-            let live = |stage: &StageConfig| stage.teacher_logits == TeacherLogits::Live;
-            if recipe.stage_configs().iter().any(live) {
+            if recipe
+                .stage_configs()
+                .iter()
+                .any(StageConfig::has_live_teacher)
+            {
                 engine = engine.with_teacher(target.checkpoint()?);
             }
             Box::new(engine)

@@ -51,6 +51,12 @@ impl StageConfig {
     pub fn rows(&self) -> usize {
         self.batch * self.accumulation.max(1)
     }
+
+    /// Whether each step asks the target itself: the loss has a teacher, and it is live.
+    #[must_use]
+    pub fn has_live_teacher(&self) -> bool {
+        self.loss.needs_teacher() && self.teacher_logits == TeacherLogits::Live
+    }
 }
 
 impl Default for StageConfig {

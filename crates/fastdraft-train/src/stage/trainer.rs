@@ -12,7 +12,7 @@ use fastdraft_model::{Checkpoint, DraftVocabulary, decoder::Decoder, export};
 
 use super::{
     Engine, Freeze, Observer, Precision, Snapshot, Source, StageConfig, StageReport, StageState,
-    Step, TeacherLogits,
+    Step,
 };
 use crate::{
     checkpoint::tensors,
@@ -122,7 +122,7 @@ impl Trainer {
                 ),
             });
         }
-        if config.teacher_logits == TeacherLogits::Live && config.loss.needs_teacher() {
+        if config.has_live_teacher() {
             return Err(TrainError::Engine {
                 reason: format!(
                     "stage {} wants live teacher logits, which the torch engine has; the Burn \
@@ -268,8 +268,8 @@ pub(crate) fn loader(
     config: &StageConfig,
     sources: &[Source<'_>],
 ) -> Result<MixtureLoader, TrainError> {
-    let live = config.teacher_logits == TeacherLogits::Live;
-    let taught = live || (sources.iter()).all(|source| source.is_taught() || source.weight() == 0);
+    let taught = config.has_live_teacher()
+        || (sources.iter()).all(|source| source.is_taught() || source.weight() == 0);
     if config.loss.needs_teacher() && !taught {
         return Err(TrainError::Teacher {
             reason: format!(

@@ -18,9 +18,7 @@ use crate::{
     optim::AdamW,
     spans,
     stage::Freeze,
-    stage::{
-        Engine, Observer, Snapshot, Source, StageConfig, StageState, Step, TeacherLogits, loader,
-    },
+    stage::{Engine, Observer, Snapshot, Source, StageConfig, StageState, Step, loader},
 };
 
 /// Trains a draft in PyTorch, in other processes.
@@ -56,7 +54,7 @@ impl TorchEngine {
         })
     }
 
-    /// With the target, which stages with [live teacher logits](TeacherLogits::Live) need. Every
+    /// With the target, which stages with [live teacher logits](crate::stage::TeacherLogits::Live) need. Every
     /// rank has a copy on its device, in the precision of the stage.
     #[must_use]
     pub fn with_teacher(mut self, target: Checkpoint) -> Self {
@@ -66,7 +64,7 @@ impl TorchEngine {
 
     fn check(&self, stage: &StageConfig, sources: &[Source<'_>]) -> Result<(), TrainError> {
         loader(stage, sources)?;
-        if let (TeacherLogits::Live, None) = (stage.teacher_logits, &self.teacher) {
+        if stage.has_live_teacher() && self.teacher.is_none() {
             return Err(TrainError::Teacher {
                 reason: format!(
                     "stage {} has live teacher logits, but the engine was given no target",
@@ -104,10 +102,7 @@ impl Engine for TorchEngine {
             stage,
             sources,
             state: &state,
-            teacher: match stage.teacher_logits {
-                TeacherLogits::Live => self.teacher.as_ref(),
-                TeacherLogits::Recorded => None,
-            },
+            teacher: self.teacher.as_ref().filter(|_| stage.has_live_teacher()),
         };
         let seq = start.sequence_length()?;
         start.write(folder.path(), &self.config)?;

@@ -363,18 +363,18 @@ class Answers(unittest.TestCase):
                 span = decode.spanned(max(positions) + 1)
                 logits = decoding.step(torch.tensor(tokens), torch.tensor(positions), span)
 
-    def ask(self, batch, top_k=3, asked=11):
+    def ask(self, batch):
         """Questions of several lengths to a draft of 40 tokens; three of them end an answer."""
+        asked = 11
         return {
             "prompts": [[(7 * i + j) % 39 for j in range(2 + 5 * (i % 7))] for i in range(asked)], "max_new_tokens": 9,
             "ends": [31, 35, 39], "temperatures": [0.8 * (i % 2) for i in range(asked)], "seeds": [f"{i << 60 | i:x}" for i in range(asked)],
-            "top_k": top_k, "batch": batch,
+            "top_k": 3, "batch": batch,
         }
 
-    def answers(self, draft, ask, ahead=1, questions=None):
+    def answers(self, draft, ask, ahead=1):
         device = Device(torch.device("cpu"), "gloo", fused_optimizer=True, ahead=ahead)
-        questions = range(len(ask["prompts"])) if questions is None else questions
-        lists = list(slots.answers(draft, device, ask, questions))
+        lists = list(slots.answers(draft, device, ask, range(len(ask["prompts"]))))
         found = {question: columns for answers in lists for question, *columns in answers}
         self.assertEqual(sum(map(len, lists)), len(found), "an answer came twice")
         return found

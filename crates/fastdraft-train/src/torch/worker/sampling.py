@@ -1,13 +1,12 @@
 """Tokens drawn from logits by inversion, with numbers of seed and position alone."""
 
 import torch
-
-MASK = (1 << 64) - 1
+from order import WORD
 
 
 def signed(word):
     """The 64-bit integer of torch that has the bits of `word`."""
-    word &= MASK
+    word &= WORD
     return word - (1 << 64) if word >> 63 else word
 
 

@@ -2,14 +2,14 @@
 
 use rayon::prelude::*;
 
-use super::{arch, cache::KvCache, ops};
+use super::{
+    arch::{self, POSITIONS},
+    cache::KvCache,
+};
 use crate::config::DecoderConfig;
 
 /// Multiply-adds below which one thread does all heads.
 const PARALLEL_WORK: usize = 64 * 1024;
-
-/// Index of a head; its queries, its output, its scratch.
-type HeadWork<'a> = (usize, ((&'a [f32], &'a mut [f32]), &'a mut [f32]));
 
 /// Attention of `t` tokens of one sequence whose keys are already in `cache`.
 ///
@@ -28,43 +28,49 @@ pub(super) fn attend(
     let t = queries.len() / (config.heads * dim);
     let end = position + t;
     let window = config.window(layer);
-    let first = window_start(window, position);
-    let span = end - first;
-    // One head's raw scores `[span, t]`, then one row of probabilities `[span]`.
-    let per_head = span * (t + 1);
-    scores.resize(config.heads * per_head, 0.0);
-    let head = |(head, ((q, out), scores)): HeadWork<'_>| {
-        let (keys, values) = cache.read(layer, head / group, first, end);
-        let (raw, row) = scores.split_at_mut(span * t);
-        arch::dot_rows(keys, q, raw, dim, t);
-        let scale = 1.0 / (dim as f32).sqrt();
-        for (i, out) in out.chunks_exact_mut(dim).enumerate() {
-            let from = window_start(window, position + i) - first;
-            let to = position + i + 1 - first;
-            let row = &mut row[from..to];
-            for (j, slot) in row.iter_mut().enumerate() {
-                *slot = raw[(from + j) * t + i] * scale;
-            }
-            ops::softmax(row);
-            arch::weighted_sum(row, &values[from * dim..to * dim], out);
+    let first = window_start(window, position) / POSITIONS * POSITIONS;
+    let width = (end - first).next_multiple_of(POSITIONS);
+    scores.resize(config.heads * t * width, 0.0);
+    let scale = 1.0 / (dim as f32).sqrt();
+    // The queries of all heads that share keys meet them together: `[group · t, dim]`.
+    let rows = group * t;
+    let threads = rayon::current_num_threads();
+    let some_rows = |head: usize, start: usize, out: &mut [f32], scores: &mut [f32]| {
+        let (keys, values) = cache.read(layer, head, first, end);
+        let queries = &queries[(head * rows + start) * dim..][..out.len()];
+        arch::scores(keys, queries, scores, dim);
+        for (i, row) in scores.chunks_exact_mut(width).enumerate() {
+            let seen = position + (start + i) % t;
+            let from = window_start(window, seen) - first;
+            let to = seen + 1 - first;
+            row[..from].fill(0.0);
+            row[to..].fill(0.0);
+            arch::softmax(&mut row[from..to], scale);
         }
+        arch::weigh(scores, width, values, out, dim);
     };
-    let size = t * dim;
-    if config.heads * t * span * dim < PARALLEL_WORK || rayon::current_num_threads() < 2 {
-        queries
-            .chunks_exact(size)
-            .zip(out.chunks_exact_mut(size))
-            .zip(scores.chunks_exact_mut(per_head))
+    if threads < 2 || config.heads * t * width * dim < PARALLEL_WORK {
+        (out.chunks_exact_mut(rows * dim))
+            .zip(scores.chunks_exact_mut(rows * width))
             .enumerate()
-            .for_each(head);
-    } else {
-        queries
-            .par_chunks_exact(size)
-            .zip(out.par_chunks_exact_mut(size))
-            .zip(scores.par_chunks_exact_mut(per_head))
-            .enumerate()
-            .for_each(head);
+            .for_each(|(head, (out, scores))| some_rows(head, 0, out, scores));
+        return;
     }
+    // Rows are split where heads alone would leave a thread without work.
+    let part = if config.kv_heads.is_multiple_of(threads) {
+        rows
+    } else {
+        rows.div_ceil(threads)
+    };
+    (out.par_chunks_exact_mut(rows * dim))
+        .zip(scores.par_chunks_exact_mut(rows * width))
+        .enumerate()
+        .for_each(|(head, (out, scores))| {
+            (out.par_chunks_mut(part * dim))
+                .zip(scores.par_chunks_mut(part * width))
+                .enumerate()
+                .for_each(|(index, (out, scores))| some_rows(head, index * part, out, scores));
+        });
 }
 
 /// First position that the token at `position` sees.

@@ -1,11 +1,13 @@
 //! Keys and values of the tokens already seen by one sequence.
 
+use super::arch::POSITIONS;
 use crate::{
     config::{DecoderConfig, Rotary},
     error::ModelError,
 };
 
-/// A preallocated KV cache of one sequence: per layer and key-value head, `[capacity, head_dim]`.
+/// A preallocated KV cache of one sequence: per layer and key-value head, values `[capacity, head_dim]`
+/// and keys `[capacity / 16, head_dim, 16]`, so that a query meets sixteen of them at a time.
 #[derive(Debug, Clone)]
 pub struct KvCache {
     keys: Vec<f32>,
@@ -22,10 +24,10 @@ impl KvCache {
     /// A cache of `capacity` tokens for a model of this configuration.
     #[must_use]
     pub fn new(config: &DecoderConfig, capacity: usize) -> Self {
-        let elements = config.layers * config.kv_heads * capacity * config.head_dim;
+        let row = config.layers * config.kv_heads * config.head_dim;
         Self {
-            keys: vec![0.0; elements],
-            values: vec![0.0; elements],
+            keys: vec![0.0; row * capacity.next_multiple_of(POSITIONS)],
+            values: vec![0.0; row * capacity],
             capacity,
             kv_heads: config.kv_heads,
             head_dim: config.head_dim,
@@ -71,22 +73,33 @@ impl KvCache {
         self.len += tokens;
     }
 
-    fn start(&self, layer: usize, head: usize, position: usize) -> usize {
+    /// Where the values of a position of a head lie.
+    fn value(&self, layer: usize, head: usize, position: usize) -> usize {
         ((layer * self.kv_heads + head) * self.capacity + position) * self.head_dim
+    }
+
+    /// Where the block of keys lies that a position of a head is in.
+    fn block(&self, layer: usize, head: usize, position: usize) -> usize {
+        let blocks = self.capacity.div_ceil(POSITIONS);
+        ((layer * self.kv_heads + head) * blocks + position / POSITIONS) * self.head_dim * POSITIONS
     }
 
     /// Stores one token's keys and values `[kv_heads, head_dim]` at `position`.
     pub(super) fn write(&mut self, layer: usize, position: usize, key: &[f32], value: &[f32]) {
-        for head in 0..self.kv_heads {
-            let from = head * self.head_dim..(head + 1) * self.head_dim;
-            let start = self.start(layer, head, position);
-            let to = start..start + self.head_dim;
-            self.keys[to.clone()].copy_from_slice(&key[from.clone()]);
-            self.values[to].copy_from_slice(&value[from]);
+        let dim = self.head_dim;
+        for (head, (key, value)) in key.chunks(dim).zip(value.chunks(dim)).enumerate() {
+            let start = self.value(layer, head, position);
+            self.values[start..start + dim].copy_from_slice(value);
+            let start = self.block(layer, head, position) + position % POSITIONS;
+            let slots = self.keys[start..].iter_mut().step_by(POSITIONS);
+            for (slot, key) in slots.zip(key) {
+                *slot = *key;
+            }
         }
     }
 
-    /// Keys and values of positions `from..to`: `[to - from, head_dim]` each.
+    /// Keys of the blocks that positions `from..to` are in, and values of `from..to`: `from` is the
+    /// first of its block.
     pub(super) fn read(
         &self,
         layer: usize,
@@ -94,8 +107,10 @@ impl KvCache {
         from: usize,
         to: usize,
     ) -> (&[f32], &[f32]) {
-        let range = self.start(layer, head, from)..self.start(layer, head, to);
-        (&self.keys[range.clone()], &self.values[range])
+        let keys = self.block(layer, head, from);
+        let len = (to - from).next_multiple_of(POSITIONS) * self.head_dim;
+        let values = self.value(layer, head, from)..self.value(layer, head, to);
+        (&self.keys[keys..keys + len], &self.values[values])
     }
 }
 

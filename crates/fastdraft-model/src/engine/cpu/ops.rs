@@ -6,7 +6,7 @@ use super::arch;
 pub(super) fn rms_norm(x: &[f32], weight: &[f32], epsilon: f64, out: &mut [f32]) {
     let n = weight.len();
     for (row, out) in x.chunks_exact(n).zip(out.chunks_exact_mut(n)) {
-        let scale = rms_scale(row, epsilon);
+        let scale = arch::rms_scale(row, epsilon);
         for ((slot, value), w) in out.iter_mut().zip(row).zip(weight) {
             *slot = value * scale * w;
         }
@@ -15,15 +15,10 @@ pub(super) fn rms_norm(x: &[f32], weight: &[f32], epsilon: f64, out: &mut [f32])
 
 /// The same in place, for one row.
 pub(super) fn rms_norm_in_place(x: &mut [f32], weight: &[f32], epsilon: f64) {
-    let scale = rms_scale(x, epsilon);
+    let scale = arch::rms_scale(x, epsilon);
     for (value, w) in x.iter_mut().zip(weight) {
         *value = *value * scale * w;
     }
-}
-
-fn rms_scale(row: &[f32], epsilon: f64) -> f32 {
-    let squares: f64 = row.iter().map(|v| f64::from(*v) * f64::from(*v)).sum();
-    (1.0 / (squares / row.len() as f64 + epsilon).sqrt()) as f32
 }
 
 /// Rotates each head of `x` (`[heads, 2 · half]`) by the angles of one position, pairing
@@ -48,16 +43,6 @@ pub(super) fn gated_silu(gate_up: &[f32], out: &mut [f32], n: usize) {
     }
 }
 
-/// Softmax in place.
-pub(super) fn softmax(x: &mut [f32]) {
-    let max = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    arch::exp_minus(x, max);
-    let scale = 1.0 / x.iter().sum::<f32>();
-    for value in x.iter_mut() {
-        *value *= scale;
-    }
-}
-
 pub(super) fn add(x: &mut [f32], y: &[f32]) {
     for (a, b) in x.iter_mut().zip(y) {
         *a += b;
@@ -73,22 +58,5 @@ mod tests {
         let mut x = [1.0, 2.0, 3.0, 4.0];
         rotate(&mut x, &[0.0, 0.0], &[1.0, 1.0]);
         assert_eq!(x, [-3.0, -4.0, 1.0, 2.0]);
-    }
-
-    #[test]
-    fn softmax_of_large_values_is_finite() {
-        let mut x = [1000.0, 1000.0, f32::NEG_INFINITY];
-        softmax(&mut x);
-        assert_eq!(x[..2], [0.5, 0.5]);
-        assert!(x[2] < 1e-37);
-    }
-
-    #[test]
-    fn norm_has_unit_mean_square() {
-        let x = [3.0, -4.0, 0.0, 5.0];
-        let mut out = [0.0; 4];
-        rms_norm(&x, &[1.0; 4], 0.0, &mut out);
-        let mean: f32 = out.iter().map(|v| v * v).sum::<f32>() / 4.0;
-        assert!((mean - 1.0).abs() < 1e-6);
     }
 }

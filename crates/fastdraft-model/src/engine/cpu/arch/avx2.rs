@@ -170,8 +170,15 @@ pub(super) unsafe fn gated_silu(gate: &[f32], up: &[f32], out: &mut [f32]) {
 /// # Safety
 /// AVX2 and FMA must be there.
 #[target_feature(enable = "avx2,fma")]
-pub(super) unsafe fn exp_minus(x: &mut [f32], max: f32) {
-    elementwise::exp_minus(x, max);
+pub(super) unsafe fn softmax(x: &mut [f32], scale: f32) {
+    elementwise::softmax(x, scale);
+}
+
+/// # Safety
+/// AVX2 and FMA must be there.
+#[target_feature(enable = "avx2,fma")]
+pub(super) unsafe fn rms_scale(x: &[f32], epsilon: f64) -> f32 {
+    elementwise::rms_scale(x, epsilon)
 }
 
 /// # Safety

@@ -13,7 +13,7 @@ use std::{
 use half::bf16;
 
 pub(super) use super::avx2::{
-    dot_rows, exp_minus, gated_silu, round_to_8_bits, round_to_16_bits, weighted_sum,
+    gated_silu, rms_scale, round_to_8_bits, round_to_16_bits, scores, softmax, weigh,
 };
 use super::{
     LANES,

@@ -3,6 +3,8 @@
 //! Plain Rust without branches or library calls: compiled once for AVX2 and once for the
 //! baseline, both give the same bits.
 
+use super::{LANES, scalar::sum_lanes};
+
 /// `e^x` by `2^n · e^r` with `|r| ≤ ln 2 / 2` and a polynomial of degree 6; relative error below
 /// 3e-7 for `-87 ≤ x ≤ 88`, clamped outside.
 #[inline(always)]
@@ -36,12 +38,40 @@ pub(super) fn gated_silu(gate: &[f32], up: &[f32], out: &mut [f32]) {
     }
 }
 
-/// Replaces every value by `e^(value - max)`.
+/// Softmax of `scale · x`, in place, for a positive scale; sums run over eight lanes.
 #[inline(always)]
-pub(super) fn exp_minus(x: &mut [f32], max: f32) {
-    for value in x.iter_mut() {
-        *value = exp(*value - max);
+pub(super) fn softmax(x: &mut [f32], scale: f32) {
+    let mut most = [f32::NEG_INFINITY; LANES];
+    for values in x.chunks(LANES) {
+        for (most, value) in most.iter_mut().zip(values) {
+            *most = if *value > *most { *value } else { *most };
+        }
     }
+    let most = most.iter().fold(f32::NEG_INFINITY, |m, v| m.max(*v));
+    let mut sums = [0.0f32; LANES];
+    for values in x.chunks_mut(LANES) {
+        for (sum, value) in sums.iter_mut().zip(values) {
+            *value = exp((*value - most) * scale);
+            *sum += *value;
+        }
+    }
+    let inverse = 1.0 / sum_lanes(sums);
+    for value in x.iter_mut() {
+        *value *= inverse;
+    }
+}
+
+/// `1 / sqrt(mean(x²) + ε)`; the sum runs in float64 over eight lanes.
+#[inline(always)]
+pub(super) fn rms_scale(x: &[f32], epsilon: f64) -> f32 {
+    let mut sums = [0.0f64; LANES];
+    for values in x.chunks(LANES) {
+        for (sum, value) in sums.iter_mut().zip(values) {
+            *sum += f64::from(*value) * f64::from(*value);
+        }
+    }
+    let squares: f64 = sums.iter().sum();
+    (1.0 / (squares / x.len() as f64 + epsilon).sqrt()) as f32
 }
 
 /// Rounds to 32,767 steps of the largest magnitude and returns the step.
@@ -101,6 +131,33 @@ mod tests {
         }
         assert_eq!(exp(0.0), 1.0);
         assert!(exp(f32::NEG_INFINITY) < 2e-38);
+    }
+
+    #[test]
+    fn softmax_of_large_values_is_finite() {
+        let mut x = [2000.0, 2000.0, f32::NEG_INFINITY];
+        softmax(&mut x, 0.5);
+        assert_eq!(x[..2], [0.5, 0.5]);
+        assert!(x[2] < 1e-37);
+    }
+
+    #[test]
+    fn softmax_is_near_the_float64_one() {
+        let mut x: Vec<f32> = (0..77).map(|i| (i as f32 * 0.7).sin() * 9.0).collect();
+        let weights: Vec<f64> = x.iter().map(|v| (f64::from(*v) * 0.125).exp()).collect();
+        softmax(&mut x, 0.125);
+        for (found, weight) in x.iter().zip(&weights) {
+            let exact = weight / weights.iter().sum::<f64>();
+            assert!((f64::from(*found) - exact).abs() < 1e-8, "{found} {exact}");
+        }
+    }
+
+    #[test]
+    fn the_scale_of_a_norm_counts_every_value() {
+        assert_eq!(rms_scale(&[3.0, -4.0], 3.5), 0.25);
+        let x: Vec<f32> = (0..21).map(|i| i as f32 - 7.5).collect();
+        let mean = x.iter().map(|v| v * v).sum::<f32>() / 21.0;
+        assert!((rms_scale(&x, 0.0) * mean.sqrt() - 1.0).abs() < 1e-6);
     }
 
     #[test]

@@ -176,29 +176,30 @@ macro_rules! entry_points {
 macro_rules! attention_entry_points {
     ($features:literal, $eight:ty) => {
         /// # Safety
-        /// The features must be there; `w` is `[n, k]`, `x` is `[t, k]`, `y` is `[n, t]`.
+        /// The features must be there and the extents be those `scores_on` of `arch` checks.
         #[target_feature(enable = $features)]
-        pub(in crate::engine::cpu::arch) unsafe fn dot_rows(
-            w: &[f32],
-            x: &[f32],
-            y: &mut [f32],
-            k: usize,
-            t: usize,
+        pub(in crate::engine::cpu::arch) unsafe fn scores(
+            keys: &[f32],
+            queries: &[f32],
+            out: &mut [f32],
+            dim: usize,
         ) {
             // SAFETY: the caller's promise.
-            unsafe { kernels::attention::dot_rows::<$eight>(w, x, y, k, t) }
+            unsafe { kernels::attention::scores::<$eight>(keys, queries, out, dim) }
         }
 
         /// # Safety
-        /// The features must be there and `v` must hold `p.len() * out.len()` values.
+        /// The features must be there and the extents be those `weigh_on` of `arch` checks.
         #[target_feature(enable = $features)]
-        pub(in crate::engine::cpu::arch) unsafe fn weighted_sum(
-            p: &[f32],
-            v: &[f32],
+        pub(in crate::engine::cpu::arch) unsafe fn weigh(
+            weights: &[f32],
+            width: usize,
+            values: &[f32],
             out: &mut [f32],
+            dim: usize,
         ) {
             // SAFETY: the caller's promise.
-            unsafe { kernels::attention::weighted_sum::<$eight>(p, v, out) }
+            unsafe { kernels::attention::weigh::<$eight>(weights, width, values, out, dim) }
         }
     };
 }

@@ -2,7 +2,7 @@
 //!
 //! Every kernel adds in the same order: float weights in eight lanes over `k` with fused
 //! multiply-add, then the lanes pairwise, then the tail; eight- and four-bit weights one lane a row,
-//! run by run. All of them therefore agree bit for bit with [`scalar`].
+//! run by run; attention one lane a position, then one lane a dimension. All of them therefore agree bit for bit with [`scalar`].
 //!
 //! | file | asks for |
 //! |---|---|
@@ -41,6 +41,9 @@ pub(super) mod scalar;
 
 use isa::{Isa, on};
 use packed::{Element, Packed};
+
+/// Positions of a block of keys, which lie beside each other for every dimension.
+pub(super) const POSITIONS: usize = 16;
 
 /// Lanes of the accumulation order.
 pub(super) const LANES: usize = 8;
@@ -99,35 +102,45 @@ macro_rules! weight {
 weight!(f32, multiply_f32);
 weight!(bf16, multiply_bf16);
 
-/// `y[r * t + i] = Σ_j w[r * k + j] · x[i * k + j]`: keys times queries.
-pub(super) fn dot_rows(w: &[f32], x: &[f32], y: &mut [f32], k: usize, t: usize) {
-    dot_rows_on(Isa::best(), w, x, y, k, t);
+/// Queries `[t, dim]` times keys `[blocks, dim, 16]`, added in the order of the dimensions:
+/// `[t, 16 · blocks]`.
+pub(super) fn scores(keys: &[f32], queries: &[f32], out: &mut [f32], dim: usize) {
+    scores_on(Isa::best(), keys, queries, out, dim);
 }
 
-fn dot_rows_on(isa: Isa, w: &[f32], x: &[f32], y: &mut [f32], k: usize, t: usize) {
+fn scores_on(isa: Isa, keys: &[f32], queries: &[f32], out: &mut [f32], dim: usize) {
     assert!(
-        k > 0 && w.len().is_multiple_of(k) && x.len() == t * k && y.len() == (w.len() / k) * t,
-        "kernel shapes: w {}, x {}, y {}, k {k}, t {t}",
-        w.len(),
-        x.len(),
-        y.len()
+        dim > 0
+            && keys.len().is_multiple_of(dim * POSITIONS)
+            && queries.len().is_multiple_of(dim)
+            && out.len() == queries.len() / dim * (keys.len() / dim),
+        "scores: keys {}, queries {}, out {}, dim {dim}",
+        keys.len(),
+        queries.len(),
+        out.len()
     );
-    on!(isa, dot_rows(w, x, y, k, t));
+    on!(isa, scores(keys, queries, out, dim));
 }
 
-/// `out[d] = Σ_j p[j] · v[j * n + d]`, added in the order of `j`: `[n]`.
-pub(super) fn weighted_sum(p: &[f32], v: &[f32], out: &mut [f32]) {
-    weighted_sum_on(Isa::best(), p, v, out);
+/// `out[i, d] = Σ_j weights[i, j] · values[j, d]`, added in the order of `j`: weights `[t, width]`, of
+/// which the first count, values `[≤ width, dim]`, out `[t, dim]`.
+pub(super) fn weigh(weights: &[f32], width: usize, values: &[f32], out: &mut [f32], dim: usize) {
+    weigh_on(Isa::best(), weights, width, values, out, dim);
 }
 
-fn weighted_sum_on(isa: Isa, p: &[f32], v: &[f32], out: &mut [f32]) {
+fn weigh_on(isa: Isa, weights: &[f32], width: usize, values: &[f32], out: &mut [f32], dim: usize) {
     assert!(
-        v.len() == p.len() * out.len(),
-        "weighted sum: {} {}",
-        v.len(),
-        p.len()
+        dim > 0
+            && values.len().is_multiple_of(dim)
+            && values.len() / dim <= width
+            && out.len().is_multiple_of(dim)
+            && weights.len() == out.len() / dim * width,
+        "weighted sums: weights {}, width {width}, values {}, out {}, dim {dim}",
+        weights.len(),
+        values.len(),
+        out.len()
     );
-    on!(isa, weighted_sum(p, v, out));
+    on!(isa, weigh(weights, width, values, out, dim));
 }
 
 /// `silu(gate) · up`: `[n]` each.
@@ -135,9 +148,14 @@ pub(super) fn gated_silu(gate: &[f32], up: &[f32], out: &mut [f32]) {
     on!(Isa::best(), gated_silu(gate, up, out));
 }
 
-/// Replaces every value by `e^(value - max)`.
-pub(super) fn exp_minus(x: &mut [f32], max: f32) {
-    on!(Isa::best(), exp_minus(x, max));
+/// Softmax of `scale · x`, in place, for a positive scale.
+pub(super) fn softmax(x: &mut [f32], scale: f32) {
+    on!(Isa::best(), softmax(x, scale));
+}
+
+/// `1 / sqrt(mean(x²) + ε)`.
+pub(super) fn rms_scale(x: &[f32], epsilon: f64) -> f32 {
+    on!(Isa::best(), rms_scale(x, epsilon))
 }
 
 fn round_to_16_bits(x: &[f32], out: &mut [i16]) -> f32 {

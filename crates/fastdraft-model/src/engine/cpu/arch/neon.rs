@@ -15,7 +15,9 @@ use std::{
 
 use half::{bf16, f16};
 
-pub(super) use super::elementwise::{exp_minus, gated_silu, round_to_8_bits, round_to_16_bits};
+pub(super) use super::elementwise::{
+    gated_silu, rms_scale, round_to_8_bits, round_to_16_bits, softmax,
+};
 use super::{
     LANES,
     four_bit::{PackedFourBit, Runs},

@@ -4,9 +4,11 @@ use std::ops::Range;
 
 use half::bf16;
 
-pub(super) use super::elementwise::{exp_minus, gated_silu, round_to_8_bits, round_to_16_bits};
+pub(super) use super::elementwise::{
+    gated_silu, rms_scale, round_to_8_bits, round_to_16_bits, softmax,
+};
 use super::{
-    LANES,
+    LANES, POSITIONS,
     four_bit::{self, PackedFourBit, RUN, Runs},
     int8::{self, Activations, PackedInt8},
     packed::{Element, GROUP, Packed},
@@ -79,10 +81,14 @@ pub(super) fn multiply_four_bit(w: &PackedFourBit, groups: Range<usize>, x: &Run
     }
 }
 
-pub(super) fn dot_rows(w: &[f32], x: &[f32], y: &mut [f32], k: usize, t: usize) {
-    for (row, out) in w.chunks_exact(k).zip(y.chunks_exact_mut(t)) {
-        for (token, value) in x.chunks_exact(k).zip(out) {
-            *value = dot(row, token);
+pub(super) fn scores(keys: &[f32], queries: &[f32], out: &mut [f32], dim: usize) {
+    let width = keys.len() / dim;
+    for (query, out) in queries.chunks_exact(dim).zip(out.chunks_exact_mut(width)) {
+        for (position, score) in out.iter_mut().enumerate() {
+            let (block, lane) = (position / POSITIONS, position % POSITIONS);
+            *score = query.iter().enumerate().fold(0.0, |sum, (d, q)| {
+                q.mul_add(keys[(block * dim + d) * POSITIONS + lane], sum)
+            });
         }
     }
 }
@@ -109,11 +115,13 @@ pub(super) fn sum_lanes(l: [f32; LANES]) -> f32 {
     (h[0] + h[2]) + (h[1] + h[3])
 }
 
-pub(super) fn weighted_sum(p: &[f32], v: &[f32], out: &mut [f32]) {
-    out.fill(0.0);
-    for (weight, row) in p.iter().zip(v.chunks_exact(out.len())) {
-        for (sum, value) in out.iter_mut().zip(row) {
-            *sum = weight.mul_add(*value, *sum);
+pub(super) fn weigh(weights: &[f32], width: usize, values: &[f32], out: &mut [f32], dim: usize) {
+    for (weights, out) in weights.chunks(width).zip(out.chunks_exact_mut(dim)) {
+        out.fill(0.0);
+        for (weight, row) in weights.iter().zip(values.chunks_exact(dim)) {
+            for (sum, value) in out.iter_mut().zip(row) {
+                *sum = weight.mul_add(*value, *sum);
+            }
         }
     }
 }

@@ -189,14 +189,15 @@ proptest! {
     }
 
     #[test]
-    fn keys_times_queries_equal_the_oracle(
-        n in 1usize..23, k in 1usize..150, t in 1usize..12, seed in any::<u64>()
+    fn scores_equal_the_oracle(
+        blocks in 1usize..12, dim in 1usize..70, t in 1usize..12, seed in any::<u64>()
     ) {
-        let (w, x) = (values(n * k, seed), values(t * k, !seed));
-        let (mut y, mut oracle) = (vec![0.0; n * t], vec![0.0; n * t]);
-        scalar::dot_rows(&w, &x, &mut oracle, k, t);
+        let (keys, queries) = (values(blocks * dim * POSITIONS, seed), values(t * dim, !seed));
+        let mut y = vec![0.0; t * blocks * POSITIONS];
+        let mut oracle = y.clone();
+        scalar::scores(&keys, &queries, &mut oracle, dim);
         for isa in Isa::all() {
-            dot_rows_on(isa, &w, &x, &mut y, k, t);
+            scores_on(isa, &keys, &queries, &mut y, dim);
             prop_assert_eq!(&y, &oracle);
         }
     }
@@ -212,14 +213,16 @@ proptest! {
     }
 
     #[test]
-    fn weighted_sum_equals_the_oracle(
-        len in 1usize..40, n in 1usize..100, seed in any::<u64>()
+    fn weighted_sums_equal_the_oracle(
+        n in 1usize..40, spare in 0usize..16, dim in 1usize..100, t in 1usize..12,
+        seed in any::<u64>()
     ) {
-        let (p, v) = (values(len, seed), values(len * n, !seed));
-        let (mut out, mut oracle) = (vec![0.0; n], vec![0.0; n]);
-        scalar::weighted_sum(&p, &v, &mut oracle);
+        let width = n + spare;
+        let (weights, v) = (values(t * width, seed), values(n * dim, !seed));
+        let (mut out, mut oracle) = (vec![0.0; t * dim], vec![0.0; t * dim]);
+        scalar::weigh(&weights, width, &v, &mut oracle, dim);
         for isa in Isa::all() {
-            weighted_sum_on(isa, &p, &v, &mut out);
+            weigh_on(isa, &weights, width, &v, &mut out, dim);
             prop_assert_eq!(&out, &oracle);
         }
     }
@@ -232,8 +235,9 @@ proptest! {
         gated_silu(&gate, &up, &mut a);
         elementwise::gated_silu(&gate, &up, &mut b);
         prop_assert_eq!(&a, &b);
-        exp_minus(&mut a, 2.0);
-        elementwise::exp_minus(&mut b, 2.0);
+        prop_assert_eq!(rms_scale(&gate, 1e-5), elementwise::rms_scale(&gate, 1e-5));
+        softmax(&mut a, 2.0);
+        elementwise::softmax(&mut b, 2.0);
         prop_assert_eq!(&a, &b);
         let (mut a, mut b) = (vec![0; n], vec![0; n]);
         let step = round_to_16_bits(&gate, &mut a);

@@ -50,9 +50,15 @@ struct Args {
     /// Send the prompts of these tasks without chat template.
     #[arg(long, value_delimiter = ',')]
     raw_tasks: Vec<String>,
-    /// Weight format of both models.
+    /// Weight format of the target, and of the draft if --draft-dtype is not given.
     #[arg(long, value_enum, default_value = "f32")]
     dtype: Dtype,
+    /// Weight format of the draft.
+    #[arg(long, value_enum)]
+    draft_dtype: Option<Dtype>,
+    /// The draft reads only the last so many tokens of a context twice as long.
+    #[arg(long)]
+    draft_context: Option<usize>,
     /// Where to write the report.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -62,6 +68,9 @@ struct Args {
 struct Report {
     target: String,
     draft: String,
+    dtype: String,
+    draft_dtype: String,
+    draft_context: Option<usize>,
     gamma: usize,
     draft_length: String,
     temperature: f64,
@@ -93,7 +102,9 @@ fn run(args: Args) -> Outcome {
         return Err("--gamma must be above 0".into());
     }
     let target_model = target(&args.target, args.dtype)?;
-    let draft_model = draft(&args.draft, args.dtype, &target_model)?;
+    let draft_dtype = args.draft_dtype.unwrap_or(args.dtype);
+    let draft_model = draft(&args.draft, draft_dtype, &target_model)?
+        .with_recent(args.draft_context.unwrap_or(usize::MAX));
     let config = |gamma, length| EvaluateConfig {
         gamma,
         length,
@@ -136,6 +147,9 @@ fn run(args: Args) -> Outcome {
         let report = Report {
             target: args.target,
             draft: args.draft,
+            dtype: format!("{:?}", args.dtype).to_lowercase(),
+            draft_dtype: format!("{draft_dtype:?}").to_lowercase(),
+            draft_context: args.draft_context,
             gamma: first.gamma,
             draft_length: first.draft_length.clone(),
             temperature: args.temperature,

@@ -55,9 +55,15 @@ struct Args {
     /// Send the prompt without chat template.
     #[arg(long)]
     raw: bool,
-    /// Weight format of both models.
+    /// Weight format of the target, and of the draft if --draft-dtype is not given.
     #[arg(long, value_enum, default_value = "f32")]
     dtype: Dtype,
+    /// Weight format of the draft.
+    #[arg(long, value_enum)]
+    draft_dtype: Option<Dtype>,
+    /// The draft reads only the last so many tokens of a context twice as long.
+    #[arg(long)]
+    draft_context: Option<usize>,
 }
 
 fn main() -> ExitCode {
@@ -67,7 +73,11 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> Outcome {
     let target_model = target(&args.model, args.dtype)?;
     let draft_model = match &args.draft {
-        Some(spec) => Some(draft(spec, args.dtype, &target_model)?),
+        Some(spec) => {
+            let dtype = args.draft_dtype.unwrap_or(args.dtype);
+            let draft = draft(spec, dtype, &target_model)?;
+            Some(draft.with_recent(args.draft_context.unwrap_or(usize::MAX)))
+        }
         None => None,
     };
     let ids = target_model.encode(&args.prompt, args.raw)?;

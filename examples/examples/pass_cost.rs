@@ -1,6 +1,9 @@
 //! What a pass costs by the number of its tokens, against the bound of memory.
 
-use std::process::ExitCode;
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use clap::Parser;
 use fastdraft_examples::{Dtype, Outcome, finish, passes::Passes};
@@ -9,6 +12,7 @@ use fastdraft_model::{
     engine::cpu::CpuModel,
     source::{self, SourceOptions},
 };
+use fastdraft_train::DraftModel;
 use serde::Serialize;
 
 /// Measures passes of the CPU engine: all tokens of a pass are scored up to 16, beyond that the
@@ -33,6 +37,15 @@ struct Args {
     /// Threads; as many as there are cores if not given.
     #[arg(long)]
     threads: Option<usize>,
+    /// A draft whose tokens are measured too, in turns with passes of the target.
+    #[arg(long)]
+    draft: Option<PathBuf>,
+    /// Weight format of the draft; that of the target if not given.
+    #[arg(long, value_enum)]
+    draft_dtype: Option<Dtype>,
+    /// Draft tokens between two passes of the target.
+    #[arg(long, default_value_t = 3)]
+    gamma: usize,
     /// One JSON object instead of a table.
     #[arg(long)]
     json: bool,
@@ -52,6 +65,19 @@ struct Report {
     /// tell.
     loading_peak_bytes: Option<usize>,
     resident_bytes: Option<usize>,
+    draft: Option<DraftCost>,
+}
+
+#[derive(Serialize)]
+struct DraftCost {
+    dtype: String,
+    weights_bytes: usize,
+    gamma: usize,
+    /// Milliseconds of the first draft token behind a pass of the target, and of one behind another.
+    first_ms: f64,
+    later_ms: f64,
+    /// Mean cost of a draft token over that of a pass of the target over one.
+    c: f64,
 }
 
 #[derive(Serialize)]
@@ -65,8 +91,8 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Outcome {
-    if args.tokens.is_empty() || args.tokens.contains(&0) || args.repeats == 0 {
-        return Err("--tokens and --repeats must be at least 1".into());
+    if args.tokens.is_empty() || args.tokens.contains(&0) || args.repeats == 0 || args.gamma == 0 {
+        return Err("--tokens, --repeats and --gamma must be at least 1".into());
     }
     if let Some(threads) = args.threads {
         rayon::ThreadPoolBuilder::new()
@@ -87,6 +113,10 @@ fn run(args: &Args) -> Outcome {
     };
     let seconds = measured.seconds(&model, &args.tokens)?;
     let resident_bytes = memory("VmRSS:");
+    let draft = match &args.draft {
+        Some(path) => Some(draft_cost(args, path, &model, measured)?),
+        None => None,
+    };
     // Both ends of the run, because a machine's neighbours come and go.
     let bytes_per_second = before.max(bandwidth()?.bytes_per_second);
     let report = Report {
@@ -104,6 +134,7 @@ fn run(args: &Args) -> Outcome {
         cache_bytes: row * (args.context + largest),
         loading_peak_bytes: loaded,
         resident_bytes,
+        draft,
     };
     if args.json {
         println!("{}", serde_json::to_string(&report)?);
@@ -137,7 +168,42 @@ fn run(args: &Args) -> Outcome {
             pass.ms / first
         );
     }
+    if let Some(draft) = &report.draft {
+        println!(
+            "draft, {}: {:.1} MB a token, {:.2} ms behind a pass of the target, {:.2} ms behind a draft \
+             token; c = {:.3} at γ = {}",
+            draft.dtype,
+            draft.weights_bytes as f64 / 1e6,
+            draft.first_ms,
+            draft.later_ms,
+            draft.c,
+            draft.gamma
+        );
+    }
     Ok(())
+}
+
+fn draft_cost(
+    args: &Args,
+    path: &Path,
+    target: &CpuModel,
+    passes: Passes,
+) -> Result<DraftCost, Box<dyn std::error::Error>> {
+    let dtype = args.draft_dtype.unwrap_or(args.dtype);
+    // The tokenizer and the float32 weights that the blocks of a draft are completed with.
+    let whole = fastdraft_examples::target(&args.target, args.dtype)?;
+    let draft = DraftModel::load(path, dtype.into(), &whole)?;
+    let (first, later) = passes.draft_seconds(target, &draft.model, args.gamma)?;
+    let one = passes.seconds(target, &[1])?[0];
+    let gamma = args.gamma as f64;
+    Ok(DraftCost {
+        dtype: format!("{dtype:?}").to_lowercase(),
+        weights_bytes: draft.model.bytes_per_pass(),
+        gamma: args.gamma,
+        first_ms: first * 1e3,
+        later_ms: later * 1e3,
+        c: (first + (gamma - 1.0) * later) / gamma / one,
+    })
 }
 
 /// A line of this process's status on Linux, in bytes.

@@ -124,7 +124,7 @@ fn run(args: &Args) -> Outcome {
             Dtype::Bf16 => 2.0,
             Dtype::Int8 => 1.0,
             // Four-bit blocks with a scale and a least value of 16 bits each.
-            Dtype::Gguf => 0.625,
+            Dtype::Gguf | Dtype::Int4 => 0.625,
         },
         budget_hours: args.budget.map(|time| time.as_secs_f64() / 3600.0),
     };

@@ -17,8 +17,8 @@ use fastdraft_examples::{Dtype, Outcome, finish, target};
 use fastdraft_hw::{DeviceSpec, open};
 use fastdraft_model::engine::cpu::CpuEngine;
 use fastdraft_specdec::{
-    Draft, Metrics, PromptLookup, Proposal, Sampler, SessionConfig, Stop, TokenId, Transform,
-    generate,
+    Draft, Metrics, PromptLookup, Proposal, RecentContext, Sampler, SessionConfig, Stop, TokenId,
+    Transform, generate,
 };
 use fastdraft_train::{
     DraftModel, TargetModel, TrainError,
@@ -78,7 +78,7 @@ impl Objective for LogAcceptance {
 /// Proposes what followed the same n-gram before, and asks the model where nothing did.
 struct LookupFirst {
     lookup: PromptLookup,
-    model: CpuEngine,
+    model: RecentContext<CpuEngine>,
 }
 
 impl Draft for LookupFirst {

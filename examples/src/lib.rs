@@ -42,6 +42,8 @@ pub enum Dtype {
     /// The blocks of a GGUF file as they are, 8-bit activations for four-bit ones; what is not in
     /// such blocks as int8.
     Gguf,
+    /// Half a byte a weight in blocks, 1 byte in embedding and head: for drafts.
+    Int4,
 }
 
 impl From<Dtype> for WeightFormat {
@@ -51,6 +53,7 @@ impl From<Dtype> for WeightFormat {
             Dtype::Bf16 => Self::Bf16,
             Dtype::Int8 => Self::Int8,
             Dtype::Gguf => Self::Gguf,
+            Dtype::Int4 => Self::Int4,
         }
     }
 }

@@ -40,7 +40,12 @@ fn warm_passes_do_not_allocate() {
     (config.heads, config.kv_heads, config.head_dim) = (8, 4, 32);
     let checkpoint = init::random(config, None, 7).unwrap();
     let prompt: Vec<u32> = (0..200).collect();
-    for format in [WeightFormat::F32, WeightFormat::Bf16, WeightFormat::Int8] {
+    for format in [
+        WeightFormat::F32,
+        WeightFormat::Bf16,
+        WeightFormat::Int8,
+        WeightFormat::Int4,
+    ] {
         let model = CpuModel::new(&checkpoint, format).unwrap();
         let (mut work, mut logits) = (Workspace::new(), Vec::new());
         let mut cache = model.cache(400);

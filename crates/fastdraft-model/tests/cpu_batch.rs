@@ -44,7 +44,12 @@ fn settings(index: usize) -> SessionConfig {
 
 #[test]
 fn a_batch_equals_its_sequences_alone() {
-    for format in [WeightFormat::F32, WeightFormat::Bf16, WeightFormat::Int8] {
+    for format in [
+        WeightFormat::F32,
+        WeightFormat::Bf16,
+        WeightFormat::Int8,
+        WeightFormat::Int4,
+    ] {
         let (model, prompts) = (model(format), prompts());
         let mut target = CpuBatch::new(Arc::clone(&model), 300, 0);
         // Twice, because the second batch meets slots that were used.

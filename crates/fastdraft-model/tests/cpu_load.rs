@@ -13,7 +13,12 @@ use fastdraft_model::{
 use half::f16;
 
 const VOCABULARY: u32 = 300;
-const FORMATS: [WeightFormat; 3] = [WeightFormat::F32, WeightFormat::Bf16, WeightFormat::Int8];
+const FORMATS: [WeightFormat; 4] = [
+    WeightFormat::F32,
+    WeightFormat::Bf16,
+    WeightFormat::Int8,
+    WeightFormat::Int4,
+];
 
 /// Logits of 40 tokens, `size` tokens a pass.
 fn logits(model: &CpuModel, size: usize) -> Vec<f32> {
@@ -237,4 +242,27 @@ fn blocks_keep_their_values_and_tokens_their_logits() {
         let limit = if bytes == 32 { 1e-4 } else { 0.02 };
         assert!(relative < limit, "type {kind}: {relative}");
     }
+}
+
+#[test]
+fn four_bits_are_for_blocks_alone() {
+    let checkpoint = tiny(Family::Llama);
+    let [exact, int8, int4] = [WeightFormat::F32, WeightFormat::Int8, WeightFormat::Int4]
+        .map(|format| CpuModel::new(&checkpoint, format).unwrap());
+    let head = VOCABULARY as usize * 64;
+    // A scale of four bytes for every 64 weights, or scale and minimum of two each for every 32.
+    let blocks = exact.bytes_per_pass() / 4 - head;
+    assert!(int4.bytes_per_pass() < blocks * 6 / 10 + head * 11 / 10 + 4096);
+    assert!(int4.bytes_per_pass() < int8.bytes_per_pass());
+    let error = |model: &CpuModel| -> f32 {
+        let (found, exact) = (logits(model, 8), logits(&exact, 8));
+        let square = |values: &mut dyn Iterator<Item = f32>| values.map(|v| v * v).sum::<f32>();
+        let difference = square(&mut found.iter().zip(&exact).map(|(a, b)| a - b));
+        (difference / square(&mut exact.iter().copied())).sqrt()
+    };
+    let (eight, four) = (error(&int8), error(&int4));
+    assert!(
+        eight < 0.02 && four < 0.2 && four > 2.0 * eight,
+        "{eight} {four}"
+    );
 }

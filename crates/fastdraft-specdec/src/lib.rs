@@ -24,6 +24,7 @@ mod metrics;
 pub mod mock;
 #[cfg(feature = "rand")]
 mod random;
+mod recent;
 mod sampler;
 mod sequence;
 mod session;
@@ -53,6 +54,7 @@ pub use lookup::{Cascade, EitherError, PromptLookup, SuffixLookup};
 pub use metrics::Metrics;
 #[cfg(feature = "rand")]
 pub use random::RandUniform;
+pub use recent::RecentContext;
 pub use sampler::Sampler;
 pub use session::{Session, Step};
 pub use stop::Stop;

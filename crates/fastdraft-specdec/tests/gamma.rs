@@ -283,6 +283,56 @@ fn drafting_comes_back_when_it_pays_again() {
     assert!(policy.is_drafting());
 }
 
+/// Answers to long and short prompts in turns: everything takes twice the time behind a long one.
+#[test]
+#[cfg_attr(miri, ignore = "takes many minutes")]
+fn another_context_does_not_end_drafting_that_pays() {
+    let mut policy = CostAware::new(3, 3);
+    let mut rng = SeededUniform::new(4);
+    let (mut seconds, mut plain) = (0.0, 0.0);
+    for answer in 0..40 {
+        let slow = if answer % 2 == 0 { 1.0 } else { 2.0 };
+        for step in 0..40 {
+            let gamma = policy.gamma();
+            let accepted = (0..gamma).take_while(|_| rng.uniform() < 0.6).count();
+            let report = StepReport {
+                prefill: step == 0,
+                drafted: gamma,
+                accepted,
+                draft_seconds: slow * 0.05 * gamma as f64,
+                target_seconds: slow * (1.0 + 0.05 * gamma as f64),
+            };
+            policy.observe(&report);
+            assert!(policy.is_drafting(), "answer {answer}, step {step}");
+            plain += slow * (accepted as f64 + 1.0);
+            seconds += report.draft_seconds + report.target_seconds;
+        }
+    }
+    // Three tokens bring 2.18 in 1.3, and one step in forty is the target's alone.
+    assert!(plain / seconds > 1.55, "{}", plain / seconds);
+}
+
+/// Drafting ended in an answer whose tokens were unlucky; the next answers say otherwise.
+#[test]
+fn every_answer_gives_a_draft_another_chance() {
+    let mut policy = CostAware::new(1, 3);
+    let mut answer = |accepts: bool| {
+        for step in 0..30 {
+            let gamma = policy.gamma();
+            policy.observe(&StepReport {
+                prefill: step == 0,
+                drafted: gamma,
+                accepted: if accepts { gamma } else { 0 },
+                draft_seconds: 0.1 * gamma as f64,
+                target_seconds: 1.0,
+            });
+        }
+        policy.is_drafting()
+    };
+    assert!(!answer(false));
+    assert!(answer(true));
+}
+
 #[test]
 #[cfg_attr(miri, ignore = "takes many minutes")]
 fn clocks_reach_the_policy() {

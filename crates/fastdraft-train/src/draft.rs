@@ -7,7 +7,8 @@ use fastdraft_model::{
     engine::cpu::{CpuEngine, WeightFormat},
 };
 use fastdraft_specdec::{
-    Cascade, Draft, EitherError, PromptLookup, Proposal, Sampler, SuffixLookup, TokenId,
+    Cascade, Draft, EitherError, PromptLookup, Proposal, RecentContext, Sampler, SuffixLookup,
+    TokenId,
 };
 
 use crate::{
@@ -36,9 +37,9 @@ pub trait DraftSource {
 }
 
 impl DraftSource for DraftModel {
-    type Draft = CpuEngine;
+    type Draft = RecentContext<CpuEngine>;
 
-    fn draft(&self, capacity: usize) -> CpuEngine {
+    fn draft(&self, capacity: usize) -> Self::Draft {
         self.engine(capacity)
     }
 
@@ -95,6 +96,17 @@ impl AnyDraft {
             None => DraftModel::load(path, format, target).map(Self::Model),
         }
     }
+
+    /// A model reads only the end of a long context, see [`DraftModel::with_recent`]; a lookup reads
+    /// all of it.
+    #[must_use]
+    pub fn with_recent(self, tokens: usize) -> Self {
+        match self {
+            Self::Model(model) => Self::Model(model.with_recent(tokens)),
+            Self::LookupFirst(model) => Self::LookupFirst(model.with_recent(tokens)),
+            lookup => lookup,
+        }
+    }
 }
 
 impl DraftSource for AnyDraft {
@@ -124,13 +136,13 @@ impl DraftSource for AnyDraft {
 /// One sequence of an [`AnyDraft`].
 pub enum AnyDraftEngine {
     /// A model.
-    Model(Box<CpuEngine>),
+    Model(Box<RecentContext<CpuEngine>>),
     /// An n-gram lookup.
     PromptLookup(PromptLookup),
     /// A suffix automaton.
     SuffixLookup(SuffixLookup),
     /// A suffix automaton, then a model.
-    LookupFirst(Box<Cascade<SuffixLookup, CpuEngine>>),
+    LookupFirst(Box<Cascade<SuffixLookup, RecentContext<CpuEngine>>>),
 }
 
 fn of_model(error: EitherError<std::convert::Infallible, ModelError>) -> ModelError {

@@ -16,6 +16,7 @@ use fastdraft_model::{
     export::{self, hf::TokenizerFiles},
     import,
 };
+use fastdraft_specdec::RecentContext;
 
 use crate::error::TrainError;
 
@@ -165,6 +166,7 @@ pub struct DraftModel {
     /// The model, laid out for decoding.
     pub model: Arc<CpuModel>,
     fingerprint: u64,
+    recent: usize,
 }
 
 impl DraftModel {
@@ -210,13 +212,29 @@ impl DraftModel {
         Ok(Self {
             model: Arc::new(model),
             fingerprint: target.tokenizer.fingerprint(),
+            recent: usize::MAX,
         })
+    }
+
+    /// Has its engines read only the last `tokens` of a long context, see [`RecentContext`].
+    #[must_use]
+    pub fn with_recent(self, tokens: usize) -> Self {
+        Self {
+            recent: tokens,
+            ..self
+        }
+    }
+
+    /// Where an engine begins to read a context of `len` tokens that it has seen nothing of.
+    pub(crate) fn first_read(&self, len: usize) -> usize {
+        RecentContext::<CpuEngine>::first_read(len, self.recent)
     }
 
     /// An engine with room for `capacity` tokens.
     #[must_use]
-    pub fn engine(&self, capacity: usize) -> CpuEngine {
-        CpuEngine::new(Arc::clone(&self.model), capacity, self.fingerprint)
+    pub fn engine(&self, capacity: usize) -> RecentContext<CpuEngine> {
+        let engine = CpuEngine::new(Arc::clone(&self.model), capacity, self.fingerprint);
+        RecentContext::new(engine, self.recent)
     }
 
     /// Parameters a draft pass reads, as a fraction of the target's: the `c` of MBSU when passes

@@ -241,6 +241,8 @@ fn bytes_per_weight(dtype: Dtype) -> f64 {
         Dtype::Bf16 => 2.0,
         // Random weights are in no file's blocks.
         Dtype::Int8 | Dtype::Gguf => 1.0625,
+        // What blocks have; a head has that of int8.
+        Dtype::Int4 => 0.625,
     }
 }
 

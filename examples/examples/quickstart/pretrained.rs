@@ -30,7 +30,7 @@ const LENGTH: DraftLength = DraftLength::CostAware;
 pub fn show(gamma: usize, seed: u64) -> Outcome {
     let target = target(TARGET, Dtype::Int8)?;
     let path = assets().join("smollm2-135m-draft");
-    let draft = draft(&path.display().to_string(), Dtype::Int8, &target)?;
+    let draft = draft(&path.display().to_string(), Dtype::Int4, &target)?;
     let ids = target.encode(PROMPT, false)?;
     let session = SessionConfig {
         gamma,

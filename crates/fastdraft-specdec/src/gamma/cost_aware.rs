@@ -13,6 +13,11 @@ const MARGIN: f64 = 1.02;
 /// First steps that measure the target alone while drafting, and the steps between two later ones.
 /// The second step is the first that can; one measurement that a busy machine disturbed would decide for too long.
 const ALONE: ([usize; 4], usize) = ([1, 3, 9, 27], 64);
+/// The step of every later answer that does: another context has other times, and shorter answers
+/// need not pay for it.
+const ALONE_AGAIN: usize = 4;
+/// Steps of an answer before a probe, where the one before it ended without drafting.
+const FIRST_PROBE: usize = 2;
 /// Measurements of the target alone, and judged tokens, without which drafting does not end: a few
 /// unlucky ones would end it for long.
 const ENOUGH: (f64, f64) = (2.0, 10.0);
@@ -26,7 +31,7 @@ const PROBE_SHARE: f64 = 0.005;
 /// [`expected_tokens`](super::expected_tokens) at the running acceptance.
 ///
 /// Where that is not above 1 / t(0) it stops drafting until it is 2 % above, and probes with one token so rarely that
-/// probes take at most half a percent of the time. Needs a session with a [`Clock`](crate::Clock); without one it
+/// probes take at most half a percent of the time, besides one in every answer. Needs a session with a [`Clock`](crate::Clock); without one it
 /// stays at `start`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CostAware {
@@ -38,6 +43,8 @@ pub struct CostAware {
     draft_seconds: Mean,
     target_seconds: Vec<Mean>,
     steps: usize,
+    /// Steps of this answer; those of the first do not count.
+    of_answer: Option<usize>,
     drafting: bool,
     probe_in: usize,
     patience: usize,
@@ -59,6 +66,7 @@ impl CostAware {
             draft_seconds: Mean::default(),
             target_seconds: alloc::vec![Mean::default(); max + 1],
             steps: 0,
+            of_answer: None,
             drafting: true,
             probe_in: 0,
             patience: PROBE.0,
@@ -154,6 +162,16 @@ impl CostAware {
         }
     }
 
+    /// Keeps what was learned, but times count as one measurement: those of another context are other ones.
+    fn begin_answer(&mut self) {
+        self.of_answer = (self.steps > 1).then_some(0);
+        self.draft_seconds.soften();
+        self.target_seconds.iter_mut().for_each(Mean::soften);
+        if !self.drafting {
+            self.probe_in = self.probe_in.min(FIRST_PROBE);
+        }
+    }
+
     /// Sets when to probe next, after a step that was one.
     fn schedule(&mut self, step: &StepReport) {
         let alone = self.target(0).unwrap_or(0.0);
@@ -185,6 +203,11 @@ impl Mean {
         self.value += (new - self.value) * NEW.max(1.0 / self.count);
     }
 
+    /// Has later measurements count as those after a first one.
+    fn soften(&mut self) {
+        self.count = self.count.min(1.0);
+    }
+
     fn get(self) -> Option<f64> {
         (self.count > 0.0).then_some(self.value)
     }
@@ -198,6 +221,7 @@ impl GammaPolicy for CostAware {
     fn gamma(&mut self) -> usize {
         self.asked = match self.steps {
             _ if !self.drafting => usize::from(self.probe_in == 0),
+            _ if self.of_answer == Some(ALONE_AGAIN) => 0,
             step if measures_alone(step) => 0,
             // It drafts on without a gain only to learn.
             _ => self.best().map_or(self.start, |best| best.max(1)),
@@ -213,8 +237,10 @@ impl GammaPolicy for CostAware {
             self.judged = self.judged * self.memory + (step.accepted + rejected) as f64;
         }
         if step.prefill {
+            self.begin_answer();
             return;
         }
+        self.of_answer = self.of_answer.map(|steps| steps + 1);
         let probed = !self.drafting && self.asked > 0;
         self.measure(step, probed);
         if !self.drafting {

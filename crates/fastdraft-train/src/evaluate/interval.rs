@@ -5,22 +5,23 @@ use fastdraft_specdec::{SeededUniform, Uniform};
 const RESAMPLES: usize = 1000;
 
 /// The middle 95 % of the acceptance rates of resampled prompts, each given as drafted and
-/// accepted tokens. `None` with fewer than two prompts, or when nothing was drafted.
-pub(super) fn bootstrap(prompts: &[(u64, u64)], seed: u64) -> Option<(f64, f64)> {
+/// accepted tokens, or of other means as number and sum. `None` with fewer than two prompts, or when
+/// nothing was drafted.
+pub(super) fn bootstrap(prompts: &[(f64, f64)], seed: u64) -> Option<(f64, f64)> {
     if prompts.len() < 2 {
         return None;
     }
     let mut random = SeededUniform::new(seed);
     let mut rates: Vec<f64> = (0..RESAMPLES)
         .filter_map(|_| {
-            let (mut drafted, mut accepted) = (0, 0);
+            let (mut drafted, mut accepted) = (0.0, 0.0);
             for _ in prompts {
                 let at = (random.uniform() * prompts.len() as f64) as usize;
                 let (d, a) = prompts[at.min(prompts.len() - 1)];
                 drafted += d;
                 accepted += a;
             }
-            (drafted > 0).then(|| accepted as f64 / drafted as f64)
+            (drafted > 0.0).then(|| accepted / drafted)
         })
         .collect();
     rates.sort_by(f64::total_cmp);
@@ -35,11 +36,12 @@ mod tests {
 
     #[test]
     fn equal_prompts_leave_no_doubt_and_different_ones_do() {
-        assert_eq!(bootstrap(&[(10, 4); 8], 1), Some((0.4, 0.4)));
-        let (low, high) = bootstrap(&[(10, 0), (10, 10), (10, 0), (10, 10)], 1).unwrap();
+        assert_eq!(bootstrap(&[(10.0, 4.0); 8], 1), Some((0.4, 0.4)));
+        let (low, high) =
+            bootstrap(&[(10.0, 0.0), (10.0, 10.0), (10.0, 0.0), (10.0, 10.0)], 1).unwrap();
         assert!(low < 0.2 && high > 0.8, "{low} {high}");
-        assert_eq!(bootstrap(&[(10, 4)], 1), None);
-        assert_eq!(bootstrap(&[(0, 0), (0, 0)], 1), None);
+        assert_eq!(bootstrap(&[(10.0, 4.0)], 1), None);
+        assert_eq!(bootstrap(&[(0.0, 0.0); 2], 1), None);
     }
 
     #[test]
@@ -48,11 +50,11 @@ mod tests {
         let mut covered = 0;
         for trial in 0..200 {
             // Ten tokens of each prompt, each accepted with probability 0.3.
-            let prompts: Vec<(u64, u64)> = (0..40)
+            let prompts: Vec<(f64, f64)> = (0..40)
                 .map(|_| {
                     (
-                        10,
-                        (0..10).filter(|_| random.uniform() < 0.3).count() as u64,
+                        10.0,
+                        (0..10).filter(|_| random.uniform() < 0.3).count() as f64,
                     )
                 })
                 .collect();

@@ -1,5 +1,6 @@
 //! Acceptance and speed on prompts, by task, measured with the verifier that ships.
 
+mod expected;
 mod interval;
 mod length;
 mod speed;
@@ -11,7 +12,11 @@ use fastdraft_data::source::Prompt;
 use fastdraft_specdec::{SessionConfig, Stop, Transform, generate_plain};
 use serde::{Deserialize, Serialize};
 
-pub use self::{length::DraftLength, speed::DecodeSpeed};
+pub use self::{
+    expected::{DraftAcceptance, ExpectedAcceptance, expected_acceptance},
+    length::DraftLength,
+    speed::DecodeSpeed,
+};
 use self::{
     speed::{Speed, Stopwatch},
     tasks::Tasks,

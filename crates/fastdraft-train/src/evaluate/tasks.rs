@@ -14,7 +14,7 @@ use crate::{draft::DraftSource, error::TrainError, target::TargetModel};
 /// Drafted and accepted of each prompt, and the sums.
 #[derive(Default)]
 struct Measured {
-    prompts: Vec<(u64, u64)>,
+    prompts: Vec<(f64, f64)>,
     metrics: Metrics,
     speed: Speed,
     /// One for all prompts, so that what it learns from one is of use for the next.
@@ -54,7 +54,7 @@ impl Tasks {
         let out = generation.finish();
         watch.add_to(&mut entry.speed, out.metrics.emitted);
         entry.metrics.merge(&out.metrics);
-        (entry.prompts).push((out.metrics.drafted, out.metrics.accepted));
+        (entry.prompts).push((out.metrics.drafted as f64, out.metrics.accepted as f64));
         Ok(())
     }
 

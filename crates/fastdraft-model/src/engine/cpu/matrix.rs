@@ -33,6 +33,11 @@ pub enum WeightFormat {
     /// kept as [`Self::Int8`]. Before a product with four-bit weights, activations are rounded to
     /// 8 bits in runs of 32.
     Gguf,
+    /// Blocks in half a byte a weight, a scale and a minimum for every 32: four-bit blocks of a GGUF
+    /// file keep their values, and every other matrix is rounded to sixteen steps of a run where its
+    /// columns allow. Embedding and head as [`Self::Int8`], activations as for [`Self::Gguf`].
+    /// Meant for drafts, whose errors cost acceptance and nothing else.
+    Int4,
 }
 
 #[derive(Debug)]
@@ -97,14 +102,14 @@ impl Matrix {
                 padded = packed.padded_columns();
                 Data::Bf16(packed)
             }
-            (WeightFormat::Gguf, Some(Blocks::Q8_0)) => {
+            (WeightFormat::Gguf | WeightFormat::Int4, Some(Blocks::Q8_0)) => {
                 let mut packed = PackedInt8::zeros(rows, columns, Run::Block);
                 stored(tensors, parts, columns, |first, blocks| {
                     packed.fill_blocks(first, blocks);
                 })?;
                 Data::Int8(packed)
             }
-            (WeightFormat::Gguf, Some(kind)) => {
+            (WeightFormat::Gguf | WeightFormat::Int4, Some(kind)) => {
                 let minimum = if kind == Blocks::Q4_0 {
                     Minimum::Symmetric
                 } else {
@@ -116,7 +121,14 @@ impl Matrix {
                 })?;
                 Data::FourBit(packed)
             }
-            (WeightFormat::Int8 | WeightFormat::Gguf, _) => {
+            (WeightFormat::Int4, None) if columns.is_multiple_of(four_bit::RUN) => {
+                let mut packed = PackedFourBit::zeros(rows, columns, Minimum::Stored);
+                floats(tensors, parts, columns, |first, data| {
+                    packed.fill_rounded(first, data);
+                })?;
+                Data::FourBit(packed)
+            }
+            (WeightFormat::Int8 | WeightFormat::Gguf | WeightFormat::Int4, _) => {
                 let mut packed = PackedInt8::zeros(rows, columns, Run::Step);
                 floats(tensors, parts, columns, |first, data| {
                     packed.fill(first, data)

@@ -60,8 +60,13 @@ impl CpuModel {
     fn build(tensors: &dyn Tensors, format: WeightFormat) -> Result<Self, ModelError> {
         let config = tensors.config();
         let hidden = config.hidden_size;
+        let vocabulary_format = match format {
+            WeightFormat::Int4 => WeightFormat::Int8,
+            format => format,
+        };
         let matrix = |name: &str, rows: usize| {
-            Matrix::load(tensors, &[(name.to_owned(), rows)], hidden, None, format)
+            let part = (name.to_owned(), rows);
+            Matrix::load(tensors, &[part], hidden, None, vocabulary_format)
         };
         Ok(Self {
             embedding: matrix("model.embed_tokens.weight", config.vocabulary_size)?,

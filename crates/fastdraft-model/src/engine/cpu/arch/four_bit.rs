@@ -78,6 +78,26 @@ impl PackedFourBit {
         packed
     }
 
+    /// Rounds whole rows to the nearest of sixteen steps between the least and the largest value of
+    /// every run, whose scale and minimum are then fitted to what was rounded, and puts them at
+    /// `first`. Minima are stored.
+    pub(crate) fn fill_rounded(&mut self, first: usize, data: &[f32]) {
+        debug_assert_eq!(self.minimum, Minimum::Stored);
+        for (r, row) in data.chunks_exact(self.columns).enumerate() {
+            for (run, values) in row.as_chunks::<RUN>().0.iter().enumerate() {
+                let (steps, scale, minimum) = fit(values);
+                let at = self.scale(first + r, run);
+                self.scales[at] = scale;
+                self.scales[at + GROUP] = minimum;
+                let (low, high) = steps.split_at(RUN / 2);
+                for (column, (low, high)) in low.iter().zip(high).enumerate() {
+                    let at = self.byte(first + r, run, column);
+                    self.lines[at / 64].0[at % 64] = low | (high << 4);
+                }
+            }
+        }
+    }
+
     /// Puts whole rows of a file's blocks at `first`.
     pub(crate) fn fill(&mut self, first: usize, blocks: &[u8]) {
         let (size, runs) = (self.minimum.block_bytes(), self.runs());
@@ -192,6 +212,35 @@ impl PackedFourBit {
     }
 }
 
+/// Steps below sixteen, and the scale and minimum that bring them nearest to `values` (least squares).
+fn fit(values: &[f32; RUN]) -> ([u8; RUN], f16, f16) {
+    let least = values.iter().copied().fold(f32::INFINITY, f32::min);
+    let largest = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let scale = (largest - least) / 15.0;
+    let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
+    let steps = values.map(|value| ((value - least) * inverse).round().min(15.0) as u8);
+    let (mut q, mut qq, mut v, mut qv) = (0.0, 0.0, 0.0, 0.0);
+    for (step, value) in steps.iter().zip(values) {
+        let (step, value) = (f64::from(*step), f64::from(*value));
+        q += step;
+        qq += step * step;
+        v += value;
+        qv += step * value;
+    }
+    let n = RUN as f64;
+    let spread = n * qq - q * q;
+    let scale = if spread > 0.0 {
+        (n * qv - q * v) / spread
+    } else {
+        0.0
+    };
+    (
+        steps,
+        f16::from_f64(scale),
+        f16::from_f64((v - scale * q) / n),
+    )
+}
+
 /// Tokens rounded to eight bits, one scale for every run of 32 columns.
 #[derive(Debug, Default)]
 pub(crate) struct Runs {
@@ -210,5 +259,57 @@ impl Runs {
         self.scales.resize(x.len() / RUN, 0.0);
         self.sums.resize(x.len() / RUN, 0.0);
         super::round_to_8_bits(x, &mut self.values, &mut self.scales, &mut self.sums);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rounded(values: &[f32]) -> Vec<f32> {
+        let mut packed = PackedFourBit::zeros(values.len() / 64, 64, Minimum::Stored);
+        packed.fill_rounded(0, values);
+        let mut out = vec![0.0; values.len()];
+        for (row, out) in out.chunks_exact_mut(64).enumerate() {
+            packed.read_row(row, out);
+        }
+        out
+    }
+
+    #[test]
+    fn values_on_a_grid_stay() {
+        let values: Vec<f32> = (0..64 * 9)
+            .map(|i| ((i * 7 + i / 64) % 16) as f32 * 0.125 - 0.5)
+            .collect();
+        assert_eq!(rounded(&values), values);
+        assert_eq!(rounded(&[-0.75; 128]), [-0.75; 128]);
+    }
+
+    #[test]
+    fn the_fit_is_better_than_the_grid_between_the_ends() {
+        let values: Vec<f32> = (0..64 * 20)
+            .map(|i| (i as f32 * 1.7).sin().powi(3))
+            .collect();
+        let error = |found: &[f32]| -> f32 {
+            (found.iter().zip(&values))
+                .map(|(a, b)| (a - b).powi(2))
+                .sum()
+        };
+        let ends: Vec<f32> = (values.as_chunks::<RUN>().0.iter())
+            .flat_map(|run| {
+                let least = run.iter().copied().fold(f32::INFINITY, f32::min);
+                let step = (run.iter().copied().fold(f32::NEG_INFINITY, f32::max) - least) / 15.0;
+                run.map(|value| ((value - least) / step).round() * step + least)
+            })
+            .collect();
+        let found = rounded(&values);
+        assert!(
+            error(&found) < 0.99 * error(&ends),
+            "{} {}",
+            error(&found),
+            error(&ends)
+        );
+        let worst = found.iter().zip(&values).map(|(a, b)| (a - b).abs());
+        assert!(worst.fold(0.0, f32::max) < 2.0 / 15.0);
     }
 }

@@ -312,6 +312,33 @@ fn another_context_does_not_end_drafting_that_pays() {
     assert!(plain / seconds > 1.55, "{}", plain / seconds);
 }
 
+/// Where the target answers alone first, the draft reads the prompt when it is asked next: once, not for
+/// every token.
+#[test]
+fn reading_a_prompt_late_is_no_cost_of_a_token() {
+    let mut policy = CostAware::new(2, 3);
+    let mut most = 0;
+    for step in 0..300 {
+        // Every answer has five steps, so that all kinds of steps come first in some.
+        let prefill = step % 5 == 0;
+        let gamma = policy.gamma();
+        let read = if step % 5 == 1 { 50.0 } else { 0.0 };
+        policy.observe(&StepReport {
+            prefill,
+            drafted: if prefill { 0 } else { gamma },
+            accepted: if prefill { 0 } else { gamma },
+            draft_seconds: if gamma > 0 { read } else { 0.0 } + 0.1 * gamma as f64,
+            target_seconds: 1.0,
+        });
+        assert!(policy.is_drafting(), "step {step}");
+        if step >= 250 {
+            most = most.max(gamma);
+        }
+    }
+    // All tokens are accepted, so that the longest proposals are the best.
+    assert_eq!(most, 3);
+}
+
 /// Drafting ended in an answer whose tokens were unlucky; the next answers say otherwise.
 #[test]
 fn every_answer_gives_a_draft_another_chance() {

@@ -45,6 +45,8 @@ pub struct CostAware {
     steps: usize,
     /// Steps of this answer; those of the first do not count.
     of_answer: Option<usize>,
+    /// The draft has not read this answer's prompt, which its next token then pays for.
+    behind: bool,
     drafting: bool,
     probe_in: usize,
     patience: usize,
@@ -67,6 +69,7 @@ impl CostAware {
             target_seconds: alloc::vec![Mean::default(); max + 1],
             steps: 0,
             of_answer: None,
+            behind: false,
             drafting: true,
             probe_in: 0,
             patience: PROBE.0,
@@ -163,7 +166,8 @@ impl CostAware {
     }
 
     /// Keeps what was learned, but times count as one measurement: those of another context are other ones.
-    fn begin_answer(&mut self) {
+    fn begin_answer(&mut self, drafted: usize) {
+        self.behind = drafted == 0;
         self.of_answer = (self.steps > 1).then_some(0);
         self.draft_seconds.soften();
         self.target_seconds.iter_mut().for_each(Mean::soften);
@@ -237,12 +241,13 @@ impl GammaPolicy for CostAware {
             self.judged = self.judged * self.memory + (step.accepted + rejected) as f64;
         }
         if step.prefill {
-            self.begin_answer();
+            self.begin_answer(step.drafted);
             return;
         }
         self.of_answer = self.of_answer.map(|steps| steps + 1);
         let probed = !self.drafting && self.asked > 0;
-        self.measure(step, probed);
+        self.measure(step, probed || self.behind);
+        self.behind &= step.drafted == 0;
         if !self.drafting {
             if probed {
                 self.schedule(step);

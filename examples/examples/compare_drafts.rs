@@ -3,8 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Parser;
-use fastdraft_data::source::read_prompts;
-use fastdraft_examples::{Dtype, Outcome, finish, target};
+use fastdraft_examples::{Dtype, Outcome, finish, prompts, target};
 use fastdraft_train::{
     DraftModel,
     evaluate::{DraftLength, EvaluateConfig, expected_acceptance},
@@ -66,21 +65,13 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Outcome {
-    let mut prompts = Vec::new();
-    for path in &args.prompts {
-        let mut found = read_prompts(path)?;
-        if args.limit > 0 {
-            found.truncate(args.limit);
-        }
-        prompts.extend(found);
-    }
+    let prompts = prompts(&args.prompts, args.limit)?;
     let target = target(&args.target, args.dtype)?;
     let (mut names, mut drafts) = (Vec::new(), Vec::new());
     for path in &args.drafts {
         for dtype in &args.draft_dtypes {
             for &context in &args.draft_contexts {
                 let draft = DraftModel::load(path, (*dtype).into(), &target)?;
-                let dtype = format!("{dtype:?}").to_lowercase();
                 let mut name = format!("{}, {dtype}", path.display());
                 drafts.push(if context > 0 {
                     name.push_str(&format!(", last {context} tokens"));

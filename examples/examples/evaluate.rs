@@ -3,8 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Parser;
-use fastdraft_data::source::read_prompts;
-use fastdraft_examples::{Dtype, Outcome, draft, finish, target};
+use fastdraft_examples::{Dtype, Outcome, draft, finish, prompts, target};
 use fastdraft_train::{
     evaluate::{DraftLength, EvaluateConfig, TaskReport, compare},
     progress::Progress,
@@ -90,14 +89,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Outcome {
-    let mut prompts = Vec::new();
-    for path in &args.prompts {
-        let mut found = read_prompts(path)?;
-        if args.limit > 0 {
-            found.truncate(args.limit);
-        }
-        prompts.extend(found);
-    }
+    let prompts = prompts(&args.prompts, args.limit)?;
     if args.gamma.contains(&0) {
         return Err("--gamma must be above 0".into());
     }
@@ -147,8 +139,8 @@ fn run(args: Args) -> Outcome {
         let report = Report {
             target: args.target,
             draft: args.draft,
-            dtype: format!("{:?}", args.dtype).to_lowercase(),
-            draft_dtype: format!("{draft_dtype:?}").to_lowercase(),
+            dtype: args.dtype.to_string(),
+            draft_dtype: draft_dtype.to_string(),
             draft_context: args.draft_context,
             gamma: first.gamma,
             draft_length: first.draft_length.clone(),

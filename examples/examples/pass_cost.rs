@@ -120,7 +120,7 @@ fn run(args: &Args) -> Outcome {
     // Both ends of the run, because a machine's neighbours come and go.
     let bytes_per_second = before.max(bandwidth()?.bytes_per_second);
     let report = Report {
-        dtype: format!("{:?}", args.dtype).to_lowercase(),
+        dtype: args.dtype.to_string(),
         weights_bytes,
         bandwidth_gb_s: bytes_per_second / 1e9,
         bound_ms: weights_bytes as f64 / bytes_per_second * 1e3,
@@ -197,7 +197,7 @@ fn draft_cost(
     let one = passes.seconds(target, &[1])?[0];
     let gamma = args.gamma as f64;
     Ok(DraftCost {
-        dtype: format!("{dtype:?}").to_lowercase(),
+        dtype: dtype.to_string(),
         weights_bytes: draft.model.bytes_per_pass(),
         gamma: args.gamma,
         first_ms: first * 1e3,

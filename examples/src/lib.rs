@@ -3,9 +3,18 @@
 pub mod passes;
 pub mod place;
 
-use std::{path::Path, process::ExitCode, time::Duration};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use clap::ValueEnum;
+use fastdraft_data::{
+    DataError,
+    source::{Prompt, read_prompts},
+};
 use fastdraft_model::{
     ModelError,
     engine::cpu::WeightFormat,
@@ -46,6 +55,14 @@ pub enum Dtype {
     Int4,
 }
 
+impl fmt::Display for Dtype {
+    /// As it is written on the command line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = self.to_possible_value();
+        f.write_str(value.as_ref().map_or("", |value| value.get_name()))
+    }
+}
+
 impl From<Dtype> for WeightFormat {
     fn from(dtype: Dtype) -> Self {
         match dtype {
@@ -81,11 +98,27 @@ pub fn draft(spec: &str, dtype: Dtype, target: &TargetModel) -> Result<AnyDraft,
     AnyDraft::load(&resolve(spec)?, dtype.into(), target)
 }
 
+/// The prompts of all files, of each the first `limit`, or all for 0.
+///
+/// # Errors
+/// What a file says.
+pub fn prompts(files: &[PathBuf], limit: usize) -> Result<Vec<Prompt>, DataError> {
+    let mut prompts = Vec::new();
+    for file in files {
+        let mut found = read_prompts(file)?;
+        if limit > 0 {
+            found.truncate(limit);
+        }
+        prompts.extend(found);
+    }
+    Ok(prompts)
+}
+
 /// The file of a model given by path or name, fetched if need be.
 ///
 /// # Errors
 /// What the source says.
-pub fn resolve(spec: &str) -> Result<std::path::PathBuf, ModelError> {
+pub fn resolve(spec: &str) -> Result<PathBuf, ModelError> {
     source::resolve(spec, &SourceOptions::default())
 }
 

@@ -4,16 +4,15 @@ use crate::{Draft, Proposal, Sampler, TokenId};
 
 /// Hands a draft the last tokens of a context that is long.
 ///
-/// A draft reads the prompt before its first token, and a short answer to a long prompt may not bring
-/// that time back; the next tokens depend most on the last ones. The output stays lossless, as it does
-/// with any draft. A context of more than twice `tokens` is cut to its last `tokens`; what the draft
+/// For drafts whose own context is shorter than the target's. A draft misses what it does not read, but
+/// the output stays lossless, as it does with any draft. A context of more than twice `tokens` is cut to its last `tokens`; what the draft
 /// has cached then serves until the rest has grown to twice `tokens` again.
 ///
 /// The draft's penalties see what it reads, the target's all of the context.
 ///
 /// ```
 /// use fastdraft_specdec::mock::{MockDraft, MockTarget, Table};
-/// use fastdraft_specdec::{RecentContext, SessionConfig, generate, generate_plain};
+/// use fastdraft_specdec::{RecentContext, SessionConfig, generate};
 /// use core::ops::ControlFlow;
 /// let table = Table::new(16, 2, 7);
 /// let (prompt, config) = ([1; 50], SessionConfig::default());
@@ -32,7 +31,8 @@ pub struct RecentContext<D> {
 }
 
 impl<D> RecentContext<D> {
-    /// `draft` reads at least the last `tokens` of a context, at least one, and at most twice as many.
+    /// `draft` reads at least the last `tokens` of a context, at least one, and at most twice as many;
+    /// with `usize::MAX` it reads every context whole.
     #[must_use]
     pub fn new(draft: D, tokens: usize) -> Self {
         Self {
@@ -40,12 +40,6 @@ impl<D> RecentContext<D> {
             tokens: tokens.max(1),
             start: 0,
         }
-    }
-
-    /// `draft` reads every context whole.
-    #[must_use]
-    pub fn whole(draft: D) -> Self {
-        Self::new(draft, usize::MAX)
     }
 
     /// Where a draft begins to read a context of `len` tokens that it has seen nothing of.
@@ -166,7 +160,7 @@ mod tests {
     #[test]
     fn whole_contexts_stay_whole() {
         let context: Vec<TokenId> = (0..200).collect();
-        let mut draft = RecentContext::whole(Reader::default());
+        let mut draft = RecentContext::new(Reader::default(), usize::MAX);
         ask(&mut draft, &context[..190]);
         ask(&mut draft, &context);
         assert_eq!(draft.draft.asked, [(190, 190), (200, 10)]);

@@ -153,7 +153,7 @@ fn run(args: &Args) -> Outcome {
     // At equal acceptance the fastest gains most, whatever the acceptance.
     shapes.sort_by(|a, b| a.ms_per_token.total_cmp(&b.ms_per_token));
     let report = Report {
-        dtype: format!("{:?}", args.dtype).to_lowercase(),
+        dtype: args.dtype.to_string(),
         budget: args.budget,
         bandwidth_gb_s: bytes_per_second / 1e9,
         target_ms: seconds[0] * 1e3,

@@ -3,9 +3,8 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Parser;
-use fastdraft_examples::{Dtype, Outcome, finish, prompts, target};
+use fastdraft_examples::{Dtype, Outcome, draft, finish, prompts, target};
 use fastdraft_train::{
-    DraftModel,
     evaluate::{DraftLength, EvaluateConfig, expected_acceptance},
     progress::Progress,
     report,
@@ -19,9 +18,10 @@ struct Args {
     /// Path, or a known name.
     #[arg(long, default_value = "smollm2-135m-instruct")]
     target: String,
-    /// Draft directories, files of blocks or GGUF files.
+    /// Draft directories, files of blocks or GGUF files; prompt-lookup, suffix-lookup or
+    /// suffix-lookup+PATH, which interpolates the model with the lookup.
     #[arg(long, required = true, num_args = 1..)]
-    drafts: Vec<PathBuf>,
+    drafts: Vec<String>,
     /// JSONL rows {"id", "task", "prompt"}; one file or several.
     #[arg(long, required = true, num_args = 1..)]
     prompts: Vec<PathBuf>,
@@ -68,11 +68,11 @@ fn run(args: &Args) -> Outcome {
     let prompts = prompts(&args.prompts, args.limit)?;
     let target = target(&args.target, args.dtype)?;
     let (mut names, mut drafts) = (Vec::new(), Vec::new());
-    for path in &args.drafts {
+    for spec in &args.drafts {
         for dtype in &args.draft_dtypes {
             for &context in &args.draft_contexts {
-                let draft = DraftModel::load(path, (*dtype).into(), &target)?;
-                let mut name = format!("{}, {dtype}", path.display());
+                let draft = draft(spec, *dtype, &target)?;
+                let mut name = format!("{spec}, {dtype}");
                 drafts.push(if context > 0 {
                     name.push_str(&format!(", last {context} tokens"));
                     draft.with_recent(context)

@@ -21,7 +21,7 @@ struct Args {
     #[arg(long, default_value = "smollm2-135m-instruct")]
     model: String,
     /// Draft directory, file of blocks or GGUF file; prompt-lookup or suffix-lookup, which need no
-    /// model; or suffix-lookup+PATH, which asks the model where the lookup finds nothing.
+    /// model; or suffix-lookup+PATH, which interpolates the model with the lookup.
     #[arg(long)]
     draft: Option<String>,
     /// What to say.

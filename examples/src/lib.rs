@@ -20,7 +20,7 @@ use fastdraft_model::{
     engine::cpu::WeightFormat,
     source::{self, SourceOptions},
 };
-use fastdraft_train::{AnyDraft, TargetModel, TrainError, draft::LOOKUP_FIRST};
+use fastdraft_train::{AnyDraft, TargetModel, TrainError, draft::WITH_LOOKUP};
 
 /// Exit code after Ctrl-C, as shells have it.
 pub const INTERRUPTED: u8 = 130;
@@ -84,7 +84,7 @@ pub fn target(spec: &str, dtype: Dtype) -> Result<TargetModel, TrainError> {
 }
 
 /// Loads a draft by path and checks it against its target, or takes one of
-/// [`AnyDraft::NAMES`], or a path after [`LOOKUP_FIRST`].
+/// [`AnyDraft::NAMES`], or a path after [`WITH_LOOKUP`].
 ///
 /// # Errors
 /// [`TrainError::Vocabulary`] for another model's draft.
@@ -92,7 +92,7 @@ pub fn draft(spec: &str, dtype: Dtype, target: &TargetModel) -> Result<AnyDraft,
     if let Some(draft) = AnyDraft::by_name(spec) {
         return Ok(draft);
     }
-    if spec.starts_with(LOOKUP_FIRST) {
+    if spec.starts_with(WITH_LOOKUP) {
         return AnyDraft::load(Path::new(spec), dtype.into(), target);
     }
     AnyDraft::load(&resolve(spec)?, dtype.into(), target)

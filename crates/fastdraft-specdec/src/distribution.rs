@@ -293,6 +293,36 @@ impl Distribution {
         total > 0.0
     }
 
+    /// Becomes `weight` of the distribution that always gives `token` and the rest of what it was.
+    pub(crate) fn interpolate(&mut self, token: TokenId, weight: f64) {
+        self.probabilities
+            .iter_mut()
+            .for_each(|p| *p *= 1.0 - weight);
+        let outside = self.dense && token as usize >= self.probabilities.len();
+        if outside {
+            self.tokens.clear();
+            self.tokens
+                .extend(self.identity.iter().take(self.probabilities.len()));
+            self.dense = false;
+        }
+        let index = if self.dense {
+            Ok(token as usize)
+        } else {
+            self.tokens.binary_search(&token)
+        };
+        match index {
+            Ok(index) => {
+                if let Some(probability) = self.probabilities.get_mut(index) {
+                    *probability += weight;
+                }
+            }
+            Err(index) => {
+                self.tokens.insert(index, token);
+                self.probabilities.insert(index, weight);
+            }
+        }
+    }
+
     /// Whether the support is 0, 1, 2, … without a gap.
     pub(crate) fn is_dense(&self) -> bool {
         self.dense

@@ -50,7 +50,9 @@ pub use draft::{Draft, NoDraft, Proposal};
 pub use error::{DistributionError, GenerateError, RowError, TransformError, VerifyError};
 pub use generate::{generate, generate_plain};
 pub use intersection::{DraftModel, IntersectionError, TokenIntersection};
-pub use lookup::{Cascade, EitherError, PromptLookup, SuffixLookup};
+pub use lookup::{
+    Cascade, EitherError, Interpolated, InterpolatedError, PromptLookup, SuffixLookup,
+};
 pub use metrics::Metrics;
 #[cfg(feature = "rand")]
 pub use random::RandUniform;

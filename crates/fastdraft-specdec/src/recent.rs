@@ -43,8 +43,7 @@ impl<D> RecentContext<D> {
     }
 
     /// Where a draft begins to read a context of `len` tokens that it has seen nothing of.
-    #[must_use]
-    pub fn first_read(len: usize, tokens: usize) -> usize {
+    fn first_read(len: usize, tokens: usize) -> usize {
         if len > tokens.saturating_mul(2) {
             len - tokens
         } else {

@@ -47,6 +47,11 @@ impl<'a> Sampler<'a> {
         self.confidence.take()
     }
 
+    /// Has [`Self::confidence`] say `confidence` of a token that came from no logits.
+    pub(crate) fn set_confidence(&mut self, confidence: f64) {
+        self.confidence = (self.watched && self.transform.is_greedy()).then_some(confidence);
+    }
+
     fn note(&mut self, logits: &[f32], index: impl FnOnce() -> Option<usize>) {
         if self.watched && self.transform.is_greedy() {
             self.confidence = index().and_then(|index| weight_share(logits, index));

@@ -10,7 +10,8 @@ use std::ops::ControlFlow;
 use enumeration::{Law, Models, Script, outcomes, transforms};
 use fastdraft_specdec::mock::{MockDraft, MockTarget, Table};
 use fastdraft_specdec::{
-    Distribution, Proposal, SessionConfig, TokenId, Transform, generate, verify,
+    Distribution, Draft, Interpolated, Proposal, SessionConfig, TokenId, Transform, generate,
+    verify,
 };
 
 /// Visits every proposal of up to `left` more tokens with its probability.
@@ -107,12 +108,28 @@ fn another_law_is_told_apart() {
     assert!(other.deviation(&law, 3) > 1e-5);
 }
 
-/// A generation's law through the whole loop, against plain sampling of the same target.
 #[test]
 fn sampled_generations_follow_the_target() {
+    let mut draft = MockDraft::trimmed(drafting(), vec![0, 2, 3]);
+    assert_follows_the_target(&[1], &mut draft);
+}
+
+#[test]
+fn sampled_generations_with_repetitions_follow_the_target() {
+    let draft = MockDraft::trimmed(drafting(), vec![0, 2, 3]);
+    // Endings of one token weigh half already, and 3 → 1 → 2 → 3 is known: all of the prompt counts.
+    let mut draft = Interpolated::with_weights(draft, &[0.0, 0.5, 0.6, 0.95]);
+    assert_follows_the_target(&[3, 1, 2, 3, 1], &mut draft);
+}
+
+fn drafting() -> Table {
+    Table::new(4, 2, 5).with_noise(6, 2.0)
+}
+
+/// A generation's law through the whole loop, against plain sampling of the same target.
+fn assert_follows_the_target(prompt: &[TokenId], drafted: &mut impl Draft) {
     let (size, runs) = (4usize, 20_000u64);
     let table = Table::new(size, 2, 5);
-    let mut drafted = MockDraft::trimmed(table.clone().with_noise(6, 2.0), vec![0, 2, 3]);
     let mut scored = MockTarget::new(table.clone());
     let mut counts = vec![0u64; size.pow(3)];
     for seed in 0..runs {
@@ -121,7 +138,7 @@ fn sampled_generations_follow_the_target() {
             seed,
             ..SessionConfig::default()
         };
-        let got = generate(&mut drafted, &mut scored, &[1], &config, |_| {
+        let got = generate(&mut *drafted, &mut scored, prompt, &config, |_| {
             ControlFlow::Continue(())
         })
         .unwrap();
@@ -131,7 +148,7 @@ fn sampled_generations_follow_the_target() {
     let mut statistic = 0.0;
     for (index, &count) in counts.iter().enumerate() {
         let tokens = [index / 16 % 4, index / 4 % 4, index % 4].map(|t| t as TokenId);
-        let mut context = vec![1];
+        let mut context = prompt.to_vec();
         let mut probability = 1.0;
         for token in tokens {
             let logits: Vec<f32> = (0..4).map(|t| table.logit(&context, t)).collect();

@@ -7,8 +7,8 @@ use fastdraft_model::{
     engine::cpu::{CpuEngine, WeightFormat},
 };
 use fastdraft_specdec::{
-    Cascade, Draft, EitherError, PromptLookup, Proposal, RecentContext, Sampler, SuffixLookup,
-    TokenId,
+    Draft, Interpolated, InterpolatedError, PromptLookup, Proposal, RecentContext, Sampler,
+    SuffixLookup, TokenId,
 };
 
 use crate::{
@@ -57,12 +57,12 @@ pub enum AnyDraft {
     PromptLookup,
     /// What followed the longest ending that occurred before.
     SuffixLookup,
-    /// The suffix lookup, and the model where it finds nothing.
-    LookupFirst(DraftModel),
+    /// The model interpolated with the suffix lookup.
+    WithLookup(DraftModel),
 }
 
-/// Before the path of the model that is asked where the suffix lookup finds nothing.
-pub const LOOKUP_FIRST: &str = "suffix-lookup+";
+/// Before the path of a model that is to be interpolated with the suffix lookup.
+pub const WITH_LOOKUP: &str = "suffix-lookup+";
 
 impl AnyDraft {
     /// What stands for drafts without a model.
@@ -78,8 +78,8 @@ impl AnyDraft {
         }
     }
 
-    /// Loads a draft, see [`DraftModel::load`]; after [`LOOKUP_FIRST`] it becomes
-    /// [`LookupFirst`](Self::LookupFirst).
+    /// Loads a draft, see [`DraftModel::load`]; after [`WITH_LOOKUP`] it becomes
+    /// [`WithLookup`](Self::WithLookup).
     ///
     /// # Errors
     /// [`TrainError::Vocabulary`] when sizes or tokens differ from the target's.
@@ -90,9 +90,9 @@ impl AnyDraft {
     ) -> Result<Self, TrainError> {
         let after = path
             .to_str()
-            .and_then(|path| path.strip_prefix(LOOKUP_FIRST));
+            .and_then(|path| path.strip_prefix(WITH_LOOKUP));
         match after {
-            Some(path) => DraftModel::load(Path::new(path), format, target).map(Self::LookupFirst),
+            Some(path) => DraftModel::load(Path::new(path), format, target).map(Self::WithLookup),
             None => DraftModel::load(path, format, target).map(Self::Model),
         }
     }
@@ -103,7 +103,7 @@ impl AnyDraft {
     pub fn with_recent(self, tokens: usize) -> Self {
         match self {
             Self::Model(model) => Self::Model(model.with_recent(tokens)),
-            Self::LookupFirst(model) => Self::LookupFirst(model.with_recent(tokens)),
+            Self::WithLookup(model) => Self::WithLookup(model.with_recent(tokens)),
             lookup => lookup,
         }
     }
@@ -117,17 +117,16 @@ impl DraftSource for AnyDraft {
             Self::Model(model) => AnyDraftEngine::Model(Box::new(model.engine(capacity))),
             Self::PromptLookup => AnyDraftEngine::PromptLookup(PromptLookup::default()),
             Self::SuffixLookup => AnyDraftEngine::SuffixLookup(SuffixLookup::default()),
-            Self::LookupFirst(model) => AnyDraftEngine::LookupFirst(Box::new(Cascade::new(
-                SuffixLookup::default(),
-                model.engine(capacity),
-            ))),
+            Self::WithLookup(model) => {
+                AnyDraftEngine::WithLookup(Box::new(Interpolated::new(model.engine(capacity))))
+            }
         }
     }
 
     fn cost_ratio(&self, target: &TargetModel) -> f64 {
         match self {
             // As if the model had drafted every token.
-            Self::Model(model) | Self::LookupFirst(model) => model.cost_ratio(target),
+            Self::Model(model) | Self::WithLookup(model) => model.cost_ratio(target),
             Self::PromptLookup | Self::SuffixLookup => 0.0,
         }
     }
@@ -141,14 +140,16 @@ pub enum AnyDraftEngine {
     PromptLookup(PromptLookup),
     /// A suffix automaton.
     SuffixLookup(SuffixLookup),
-    /// A suffix automaton, then a model.
-    LookupFirst(Box<Cascade<SuffixLookup, RecentContext<CpuEngine>>>),
+    /// A model interpolated with a suffix automaton.
+    WithLookup(Box<Interpolated<RecentContext<CpuEngine>>>),
 }
 
-fn of_model(error: EitherError<std::convert::Infallible, ModelError>) -> ModelError {
+fn of_model(error: InterpolatedError<ModelError>) -> ModelError {
     match error {
-        EitherError::Second(error) => error,
-        EitherError::First(never) => match never {},
+        InterpolatedError::Draft(error) => error,
+        error => ModelError::Sampling {
+            reason: error.to_string(),
+        },
     }
 }
 
@@ -172,7 +173,7 @@ impl Draft for AnyDraftEngine {
                 let Ok(()) = lookup.propose(context, gamma, sampler, out);
                 Ok(())
             }
-            Self::LookupFirst(both) => both.propose(context, gamma, sampler, out).map_err(of_model),
+            Self::WithLookup(both) => both.propose(context, gamma, sampler, out).map_err(of_model),
         }
     }
 
@@ -187,7 +188,7 @@ impl Draft for AnyDraftEngine {
                 let Ok(()) = lookup.truncate(len);
                 Ok(())
             }
-            Self::LookupFirst(both) => both.truncate(len).map_err(of_model),
+            Self::WithLookup(both) => both.truncate(len).map_err(of_model),
         }
     }
 }

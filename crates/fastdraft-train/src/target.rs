@@ -225,11 +225,6 @@ impl DraftModel {
         }
     }
 
-    /// Where an engine begins to read a context of `len` tokens that it has seen nothing of.
-    pub(crate) fn first_read(&self, len: usize) -> usize {
-        RecentContext::<CpuEngine>::first_read(len, self.recent)
-    }
-
     /// An engine with room for `capacity` tokens.
     #[must_use]
     pub fn engine(&self, capacity: usize) -> RecentContext<CpuEngine> {

@@ -41,7 +41,9 @@ impl State {
 ///
 /// A suffix automaton over the context finds that ending: the suffix link of the whole text is the
 /// longest suffix that occurs elsewhere too (Blumer et al., 1985; SAM-Decoding, arXiv 2411.10666).
-/// Tokens are proposed with certainty, so the draft is lossless.
+/// Tokens are proposed with certainty, so the draft is lossless. What a context gains counts as drafted
+/// until [`truncate`](Draft::truncate) is called, as a session does behind every pass, and is not
+/// searched before.
 ///
 /// ```
 /// use fastdraft_specdec::{Draft, Proposal, Sampler, SeededUniform, SuffixLookup, Transform};
@@ -60,6 +62,9 @@ pub struct SuffixLookup {
     last: usize,
     /// Length of the repeated ending and one past the end of its earlier occurrence.
     repeat: (usize, usize),
+    /// Whether what is asked about next is committed: tokens that a step has only drafted so far would
+    /// have to be taken out again.
+    committed: bool,
 }
 
 impl SuffixLookup {
@@ -72,6 +77,7 @@ impl SuffixLookup {
             states: Vec::new(),
             last: ROOT,
             repeat: (0, 0),
+            committed: true,
         };
         lookup.reset();
         lookup
@@ -98,6 +104,43 @@ impl SuffixLookup {
         for &token in context.get(self.text.len()..).unwrap_or_default() {
             self.extend(token);
         }
+    }
+
+    /// The length of the longest ending of `context` that occurred before in what is committed, and one
+    /// past the end of an occurrence.
+    ///
+    /// The first call behind a [`truncate`](Draft::truncate) takes all of `context` for committed,
+    /// later ones what they add for drafted.
+    pub(crate) fn repeated(&mut self, context: &[TokenId]) -> (usize, usize) {
+        if self.committed || !context.starts_with(&self.text) {
+            self.follow(context);
+            self.committed = false;
+        }
+        let drafted = context.get(self.text.len()..).unwrap_or_default();
+        if drafted.is_empty() {
+            return self.repeat;
+        }
+        let mut at = self.states.get(self.last).and_then(|state| state.link);
+        let mut length = self.repeat.0;
+        for &token in drafted {
+            loop {
+                let state = at.and_then(|at| self.states.get(at));
+                if let Some(to) = state.and_then(|state| state.step(token)) {
+                    (at, length) = (Some(to), length + 1);
+                    break;
+                }
+                let Some(shorter) = state.and_then(|state| state.link) else {
+                    (at, length) = (Some(ROOT), 0);
+                    break;
+                };
+                at = Some(shorter);
+                length = self.states.get(shorter).map_or(0, |state| state.length);
+            }
+        }
+        let end = at
+            .and_then(|at| self.states.get(at))
+            .map_or(0, |state| state.end);
+        (length, end)
     }
 
     fn extend(&mut self, token: TokenId) {
@@ -175,10 +218,9 @@ impl Draft for SuffixLookup {
         _sampler: &mut Sampler<'_>,
         out: &mut Proposal,
     ) -> Result<(), Self::Error> {
-        self.follow(context);
-        let (length, end) = self.repeat;
+        let (length, end) = self.repeated(context);
         if length >= self.shortest {
-            let following = self.text.get(end..).unwrap_or_default();
+            let following = context.get(end..).unwrap_or_default();
             following
                 .iter()
                 .take(gamma)
@@ -192,6 +234,7 @@ impl Draft for SuffixLookup {
         if len < self.text.len() {
             self.reset();
         }
+        self.committed = true;
         Ok(())
     }
 }

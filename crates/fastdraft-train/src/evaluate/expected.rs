@@ -4,15 +4,13 @@ use std::{collections::BTreeMap, ops::ControlFlow};
 
 use fastdraft_data::source::Prompt;
 use fastdraft_model::engine::cpu::{CpuModel, Segment, Workspace};
-use fastdraft_specdec::{Distribution, Transform, generate_plain};
+use fastdraft_specdec::{
+    Distribution, Draft, Proposal, Sampler, SeededUniform, SessionConfig, Transform, generate_plain,
+};
 use serde::{Deserialize, Serialize};
 
 use super::{EvaluateConfig, decode, interval, not_empty};
-use crate::{
-    error::TrainError,
-    progress::Progress,
-    target::{DraftModel, TargetModel},
-};
+use crate::{draft::DraftSource, error::TrainError, progress::Progress, target::TargetModel};
 
 /// How likely the tokens of each of several drafts are accepted on one task.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -49,17 +47,16 @@ struct Prompted {
 /// (Leviathan et al. 2023, Theorem 3.5), with `p` and `q` after the temperature of `config`.
 ///
 /// All drafts meet the same text and nothing is drawn from them, so that a difference of a hundredth
-/// shows on a few prompts where the acceptance rate of a run needs hundreds. It is the acceptance of
-/// a first draft token: later ones follow tokens that the draft itself chose, which is why the
-/// acceptance rate at γ above 1 is another number. Of `config`, γ and what decides the draft length are
-/// not read. A draft that reads only the end of a long context
-/// ([`DraftModel::with_recent`]) begins where it would for the first token.
+/// shows on a few prompts where the acceptance rate of a run needs hundreds. Where a draft proposes
+/// nothing, nothing is accepted. It is the acceptance of a first draft token: later ones follow
+/// tokens that the draft itself chose, which is why the acceptance rate at γ above 1 is another
+/// number. Of `config`, γ and what decides the draft length are not read.
 ///
 /// # Errors
 /// [`TrainError::Empty`] without prompts or drafts, [`TrainError::Decode`] when a model fails.
-pub fn expected_acceptance(
+pub fn expected_acceptance<S: DraftSource>(
     target: &TargetModel,
-    drafts: &[DraftModel],
+    drafts: &[S],
     prompts: &[Prompt],
     config: &EvaluateConfig,
     progress: &mut Progress,
@@ -81,9 +78,9 @@ pub fn expected_acceptance(
         .collect())
 }
 
-fn one(
+fn one<S: DraftSource>(
     target: &TargetModel,
-    drafts: &[DraftModel],
+    drafts: &[S],
     prompt: &Prompt,
     index: usize,
     config: &EvaluateConfig,
@@ -97,22 +94,38 @@ fn one(
     let first = ids.len();
     ids.extend(&text);
     let p = distributions(&target.model, &ids, first, &session.transform)?;
-    let mut sums = Vec::with_capacity(drafts.len());
-    for draft in drafts {
-        let start = draft.first_read(first);
-        let q = distributions(
-            &draft.model,
-            &ids[start..],
-            first - start,
-            &session.transform,
-        )?;
-        sums.push(p.iter().zip(&q).map(|(p, q)| shared(p, q)).sum());
-    }
+    let sums = (drafts.iter())
+        .map(|draft| accepted(&mut draft.draft(ids.len()), &ids, &p, &session))
+        .collect::<Result<_, _>>()?;
     let positions = text.len();
     Ok(Prompted { positions, sums })
 }
 
-/// What `model` says of every token of `ids` from `first` on.
+/// `Σ min(p, q)` of the first token that `draft` proposes at every position that `p` is of, the last
+/// ones of `ids`, added up.
+fn accepted<D: Draft>(
+    draft: &mut D,
+    ids: &[u32],
+    p: &[Distribution],
+    session: &SessionConfig,
+) -> Result<f64, TrainError> {
+    let mut rng = SeededUniform::new(session.seed);
+    let mut sampler = Sampler::new(&session.transform, &mut rng);
+    let mut proposal = Proposal::new();
+    let mut sum = 0.0;
+    for (position, p) in (ids.len() - p.len()..).zip(p) {
+        proposal.clear();
+        (draft.propose(&ids[..position], 1, &mut sampler, &mut proposal)).map_err(decode)?;
+        sum += proposal
+            .distributions()
+            .first()
+            .map_or(0.0, |q| shared(p, q));
+        draft.truncate(position).map_err(decode)?;
+    }
+    Ok(sum)
+}
+
+/// What the target says of every token of `ids` from `first` on.
 fn distributions(
     model: &CpuModel,
     ids: &[u32],
@@ -134,11 +147,7 @@ fn distributions(
         .map(|(index, row)| {
             let mut out = Distribution::new();
             let history = &ids[..first + index];
-            match model.draft_vocabulary() {
-                Some(kept) => transform.apply_subset(row, kept.token_ids(), history, &mut out),
-                None => transform.apply(row, history, &mut out),
-            }
-            .map_err(decode)?;
+            transform.apply(row, history, &mut out).map_err(decode)?;
             Ok(out)
         })
         .collect()

@@ -233,7 +233,8 @@ fn blocks_keep_their_values_and_tokens_their_logits() {
         for together in [2, 3, 8, 13, 40] {
             assert!(same_bits(&alone, &logits(&model, together)), "{together}");
         }
-        // The weights are the file's, so only the rounding of activations is between the two.
+        // The weights are the file's, so only the rounding of activations, keys and values is between
+        // the two.
         let exact = logits(&exact, 40);
         let (mut error, mut size) = (0.0, 0.0);
         for (a, b) in alone.iter().zip(&exact) {
@@ -241,7 +242,7 @@ fn blocks_keep_their_values_and_tokens_their_logits() {
             size += f64::from(*b).powi(2);
         }
         let relative = (error / size).sqrt();
-        let limit = if bytes == 32 { 1e-4 } else { 0.02 };
+        let limit = if bytes == 32 { 1e-3 } else { 0.02 };
         assert!(relative < limit, "type {kind}: {relative}");
     }
 }

@@ -232,11 +232,11 @@ impl DraftModel {
         RecentContext::new(engine, self.recent)
     }
 
-    /// Parameters a draft pass reads, as a fraction of the target's: the `c` of MBSU when passes
-    /// are memory bound.
+    /// Bytes of weights a draft pass reads, as a fraction of the target's: the `c` of MBSU when
+    /// passes are memory bound. In one format for both it is the share of parameters.
     #[must_use]
     pub fn cost_ratio(&self, target: &TargetModel) -> f64 {
-        self.model.config().pass_parameters() as f64 / target.config().pass_parameters() as f64
+        self.model.bytes_per_pass() as f64 / target.model.bytes_per_pass() as f64
     }
 }
 

@@ -3,8 +3,8 @@
 use rayon::prelude::*;
 
 use super::{
-    arch::{self, POSITIONS},
-    cache::KvCache,
+    arch::{self, POSITIONS, Stored},
+    cache::{Kv, KvCache, Numbers, Place},
 };
 use crate::config::DecoderConfig;
 
@@ -23,11 +23,39 @@ pub(super) fn attend(
     out: &mut [f32],
     scores: &mut Vec<f32>,
 ) {
+    let place = cache.place;
+    match &cache.numbers {
+        Numbers::F32(kv) => {
+            let held = Held { kv, place, layer };
+            attend_over(config, &held, position, queries, out, scores);
+        }
+        Numbers::F16(kv) => {
+            let held = Held { kv, place, layer };
+            attend_over(config, &held, position, queries, out, scores);
+        }
+    }
+}
+
+/// The keys and values of a layer.
+struct Held<'a, S> {
+    kv: &'a Kv<S>,
+    place: Place,
+    layer: usize,
+}
+
+fn attend_over<S: Stored>(
+    config: &DecoderConfig,
+    held: &Held<'_, S>,
+    position: usize,
+    queries: &[f32],
+    out: &mut [f32],
+    scores: &mut Vec<f32>,
+) {
     let dim = config.head_dim;
     let group = config.heads / config.kv_heads;
     let t = queries.len() / (config.heads * dim);
     let end = position + t;
-    let window = config.window(layer);
+    let window = config.window(held.layer);
     let first = window_start(window, position) / POSITIONS * POSITIONS;
     let width = (end - first).next_multiple_of(POSITIONS);
     scores.resize(config.heads * t * width, 0.0);
@@ -36,9 +64,9 @@ pub(super) fn attend(
     let rows = group * t;
     let threads = rayon::current_num_threads();
     let some_rows = |head: usize, start: usize, out: &mut [f32], scores: &mut [f32]| {
-        let (keys, values) = cache.read(layer, head, first, end);
+        let (keys, values) = held.kv.read(held.place, held.layer, head, first, end);
         let queries = &queries[(head * rows + start) * dim..][..out.len()];
-        arch::scores(keys, queries, scores, dim);
+        S::scores(keys, queries, scores, dim);
         for (i, row) in scores.chunks_exact_mut(width).enumerate() {
             let seen = position + (start + i) % t;
             let from = window_start(window, seen) - first;
@@ -47,7 +75,7 @@ pub(super) fn attend(
             row[to..].fill(0.0);
             arch::softmax(&mut row[from..to], scale);
         }
-        arch::weigh(scores, width, values, out, dim);
+        S::weigh(scores, width, values, out, dim);
     };
     if threads < 2 || config.heads * t * width * dim < PARALLEL_WORK {
         (out.chunks_exact_mut(rows * dim))

@@ -1,36 +1,133 @@
 //! Keys and values of the tokens already seen by one sequence.
 
-use super::arch::POSITIONS;
+use half::f16;
+
+use super::arch::{LANES, POSITIONS, Stored};
 use crate::{
     config::{DecoderConfig, Rotary},
     error::ModelError,
 };
 
+/// How a cache keeps keys and values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum KvFormat {
+    /// 4 bytes a number; the numerics of the reference.
+    #[default]
+    F32,
+    /// 2 bytes a number, IEEE half precision rounded to nearest; magnitudes above 65,504 become that.
+    F16,
+}
+
 /// A preallocated KV cache of one sequence: per layer and key-value head, values `[capacity, head_dim]`
 /// and keys `[capacity / 16, head_dim, 16]`, so that a query meets sixteen of them at a time.
 #[derive(Debug, Clone)]
 pub struct KvCache {
-    keys: Vec<f32>,
-    values: Vec<f32>,
-    capacity: usize,
-    kv_heads: usize,
-    head_dim: usize,
+    pub(super) numbers: Numbers,
+    pub(super) place: Place,
     len: usize,
     /// Long-context variants turn by other angles once the capacity passes their first context.
     pub(super) rotary: Rotary,
 }
 
+/// Keys and values in the format of the cache.
+#[derive(Debug, Clone)]
+pub(super) enum Numbers {
+    F32(Kv<f32>),
+    F16(Kv<f16>),
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Kv<S> {
+    keys: Vec<S>,
+    values: Vec<S>,
+}
+
+/// Where keys and values lie.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    capacity: usize,
+    kv_heads: usize,
+    head_dim: usize,
+}
+
+impl Place {
+    /// Where the values of a position of a head lie.
+    fn value(self, layer: usize, head: usize, position: usize) -> usize {
+        ((layer * self.kv_heads + head) * self.capacity + position) * self.head_dim
+    }
+
+    /// Where the block of keys lies that a position of a head is in.
+    fn block(self, layer: usize, head: usize, position: usize) -> usize {
+        let blocks = self.capacity.div_ceil(POSITIONS);
+        ((layer * self.kv_heads + head) * blocks + position / POSITIONS) * self.head_dim * POSITIONS
+    }
+}
+
+impl<S: Stored> Kv<S> {
+    fn new(place: Place, layers: usize) -> Self {
+        let row = layers * place.kv_heads * place.head_dim;
+        Self {
+            keys: vec![S::default(); row * place.capacity.next_multiple_of(POSITIONS)],
+            values: vec![S::default(); row * place.capacity],
+        }
+    }
+
+    fn write(&mut self, place: Place, layer: usize, position: usize, key: &[f32], value: &[f32]) {
+        let dim = place.head_dim;
+        for (head, (key, value)) in key.chunks(dim).zip(value.chunks(dim)).enumerate() {
+            let start = place.value(layer, head, position);
+            let slots = self.values[start..start + dim].iter_mut();
+            slots
+                .zip(rounded(value))
+                .for_each(|(slot, value)| *slot = value);
+            let start = place.block(layer, head, position) + position % POSITIONS;
+            let slots = self.keys[start..].iter_mut().step_by(POSITIONS);
+            slots.zip(rounded(key)).for_each(|(slot, key)| *slot = key);
+        }
+    }
+
+    /// Keys of the blocks that positions `from..to` are in, and values of `from..to`: `from` is the
+    /// first of its block.
+    pub(super) fn read(
+        &self,
+        place: Place,
+        layer: usize,
+        head: usize,
+        from: usize,
+        to: usize,
+    ) -> (&[S], &[S]) {
+        let keys = place.block(layer, head, from);
+        let len = (to - from).next_multiple_of(POSITIONS) * place.head_dim;
+        let values = place.value(layer, head, from)..place.value(layer, head, to);
+        (&self.keys[keys..keys + len], &self.values[values])
+    }
+}
+
+/// `values` as they are stored.
+fn rounded<S: Stored>(values: &[f32]) -> impl Iterator<Item = S> {
+    values.chunks(LANES).flat_map(|some| {
+        let mut eight = [0.0; LANES];
+        eight[..some.len()].copy_from_slice(some);
+        S::from_f32s(&eight).into_iter().take(some.len())
+    })
+}
+
 impl KvCache {
     /// A cache of `capacity` tokens for a model of this configuration.
     #[must_use]
-    pub fn new(config: &DecoderConfig, capacity: usize) -> Self {
-        let row = config.layers * config.kv_heads * config.head_dim;
-        Self {
-            keys: vec![0.0; row * capacity.next_multiple_of(POSITIONS)],
-            values: vec![0.0; row * capacity],
+    pub fn new(config: &DecoderConfig, capacity: usize, format: KvFormat) -> Self {
+        let place = Place {
             capacity,
             kv_heads: config.kv_heads,
             head_dim: config.head_dim,
+        };
+        Self {
+            numbers: match format {
+                KvFormat::F32 => Numbers::F32(Kv::new(place, config.layers)),
+                KvFormat::F16 => Numbers::F16(Kv::new(place, config.layers)),
+            },
+            place,
             len: 0,
             rotary: config.rotary(capacity),
         }
@@ -51,7 +148,7 @@ impl KvCache {
     /// Tokens that fit.
     #[must_use]
     pub fn capacity(&self) -> usize {
-        self.capacity
+        self.place.capacity
     }
 
     /// Forgets all tokens from `len` on, in O(1); no effect when fewer are held.
@@ -60,10 +157,10 @@ impl KvCache {
     }
 
     pub(super) fn reserve(&self, tokens: usize) -> Result<(), ModelError> {
-        if self.len + tokens > self.capacity {
+        if self.len + tokens > self.place.capacity {
             return Err(ModelError::ContextOverflow {
                 tokens: self.len + tokens,
-                capacity: self.capacity,
+                capacity: self.place.capacity,
             });
         }
         Ok(())
@@ -73,44 +170,12 @@ impl KvCache {
         self.len += tokens;
     }
 
-    /// Where the values of a position of a head lie.
-    fn value(&self, layer: usize, head: usize, position: usize) -> usize {
-        ((layer * self.kv_heads + head) * self.capacity + position) * self.head_dim
-    }
-
-    /// Where the block of keys lies that a position of a head is in.
-    fn block(&self, layer: usize, head: usize, position: usize) -> usize {
-        let blocks = self.capacity.div_ceil(POSITIONS);
-        ((layer * self.kv_heads + head) * blocks + position / POSITIONS) * self.head_dim * POSITIONS
-    }
-
     /// Stores one token's keys and values `[kv_heads, head_dim]` at `position`.
     pub(super) fn write(&mut self, layer: usize, position: usize, key: &[f32], value: &[f32]) {
-        let dim = self.head_dim;
-        for (head, (key, value)) in key.chunks(dim).zip(value.chunks(dim)).enumerate() {
-            let start = self.value(layer, head, position);
-            self.values[start..start + dim].copy_from_slice(value);
-            let start = self.block(layer, head, position) + position % POSITIONS;
-            let slots = self.keys[start..].iter_mut().step_by(POSITIONS);
-            for (slot, key) in slots.zip(key) {
-                *slot = *key;
-            }
+        match &mut self.numbers {
+            Numbers::F32(kv) => kv.write(self.place, layer, position, key, value),
+            Numbers::F16(kv) => kv.write(self.place, layer, position, key, value),
         }
-    }
-
-    /// Keys of the blocks that positions `from..to` are in, and values of `from..to`: `from` is the
-    /// first of its block.
-    pub(super) fn read(
-        &self,
-        layer: usize,
-        head: usize,
-        from: usize,
-        to: usize,
-    ) -> (&[f32], &[f32]) {
-        let keys = self.block(layer, head, from);
-        let len = (to - from).next_multiple_of(POSITIONS) * self.head_dim;
-        let values = self.value(layer, head, from)..self.value(layer, head, to);
-        (&self.keys[keys..keys + len], &self.values[values])
     }
 }
 
@@ -118,5 +183,54 @@ impl KvCache {
 impl crate::engine::held::Cache for KvCache {
     fn truncate(&mut self, len: usize) {
         Self::truncate(self, len);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Head dimensions that no vector divides, and more positions than a block of keys has.
+    #[test]
+    fn what_is_written_is_read_in_the_format_of_the_cache() {
+        let mut config = DecoderConfig::llama(10, 20, 2);
+        (config.heads, config.kv_heads, config.head_dim) = (2, 2, 10);
+        for format in [KvFormat::F32, KvFormat::F16] {
+            let mut cache = KvCache::new(&config, 20, format);
+            let number = |layer: usize, position: usize, i: usize| {
+                0.1 * (layer * 1000 + position * 20 + i) as f32
+            };
+            for layer in 0..2 {
+                for position in 0..20 {
+                    let key: Vec<f32> = (0..20).map(|i| number(layer, position, i)).collect();
+                    let value: Vec<f32> = key.iter().map(|key| -key).collect();
+                    cache.write(layer, position, &key, &value);
+                }
+            }
+            let stored = |layer: usize, head: usize| -> (Vec<f32>, Vec<f32>) {
+                match &cache.numbers {
+                    Numbers::F32(kv) => single(kv.read(cache.place, layer, head, 16, 20)),
+                    Numbers::F16(kv) => single(kv.read(cache.place, layer, head, 16, 20)),
+                }
+            };
+            for (layer, head) in [(0, 0), (0, 1), (1, 1)] {
+                let (keys, values) = stored(layer, head);
+                assert_eq!((keys.len(), values.len()), (10 * POSITIONS, 40));
+                for (position, d) in [(16, 0), (16, 9), (19, 3)] {
+                    let wanted = number(layer, position, head * 10 + d);
+                    let wanted = match format {
+                        KvFormat::F32 => wanted,
+                        KvFormat::F16 => f16::from_f32(wanted).to_f32(),
+                    };
+                    assert_eq!(keys[d * POSITIONS + position - 16], wanted);
+                    assert_eq!(values[(position - 16) * 10 + d], -wanted);
+                }
+            }
+        }
+    }
+
+    fn single<S: Stored>((keys, values): (&[S], &[S])) -> (Vec<f32>, Vec<f32>) {
+        let single = |some: &[S]| some.iter().map(|value| value.to_f32()).collect();
+        (single(keys), single(values))
     }
 }

@@ -20,7 +20,7 @@ mod workspace;
 
 #[cfg(feature = "specdec")]
 pub use batch::CpuBatch;
-pub use cache::KvCache;
+pub use cache::{KvCache, KvFormat};
 pub use matrix::WeightFormat;
 pub use model::CpuModel;
 pub use pass::Segment;

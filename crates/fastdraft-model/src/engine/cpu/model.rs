@@ -5,7 +5,7 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use super::{
-    cache::KvCache,
+    cache::{KvCache, KvFormat},
     layer::Layer,
     matrix::{Matrix, WeightFormat},
 };
@@ -36,6 +36,7 @@ pub struct CpuModel {
     pub(super) layers: Vec<Layer>,
     pub(super) norm: Vec<f32>,
     head: Option<Matrix>,
+    kv_format: KvFormat,
     draft_vocabulary: Option<DraftVocabulary>,
 }
 
@@ -79,6 +80,10 @@ impl CpuModel {
                 .into_par_iter()
                 .map(|index| Layer::load(tensors, index, format))
                 .collect::<Result<_, _>>()?,
+            kv_format: match format {
+                WeightFormat::F32 => KvFormat::F32,
+                _ => KvFormat::F16,
+            },
             norm: whole(tensors, "model.norm.weight", &[hidden])?,
             config: config.clone(),
             draft_vocabulary: tensors.draft_vocabulary().cloned(),
@@ -97,10 +102,10 @@ impl CpuModel {
         self.draft_vocabulary.as_ref()
     }
 
-    /// An empty cache of `capacity` tokens.
+    /// An empty cache of `capacity` tokens, in half precision unless the weights are float32.
     #[must_use]
     pub fn cache(&self, capacity: usize) -> KvCache {
-        KvCache::new(&self.config, capacity)
+        KvCache::new(&self.config, capacity, self.kv_format)
     }
 
     /// Bytes of weights one pass streams.

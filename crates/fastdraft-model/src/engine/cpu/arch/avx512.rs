@@ -13,7 +13,8 @@ use std::{
 use half::bf16;
 
 pub(super) use super::avx2::{
-    gated_silu, rms_scale, round_to_8_bits, round_to_16_bits, scores, softmax, weigh,
+    gated_silu, rms_scale, round_to_8_bits, round_to_16_bits, scores_f16, scores_f32, softmax,
+    weigh_f16, weigh_f32,
 };
 use super::{
     LANES,

@@ -5,7 +5,7 @@
 
 use half::{bf16, f16};
 
-use super::LANES;
+use super::{LANES, Stored};
 
 /// Eight float32.
 pub(super) trait Eight {
@@ -22,6 +22,28 @@ pub(super) trait Eight {
     /// `a · b + sum`, rounded once.
     unsafe fn fma(a: Self::F, b: Self::F, sum: Self::F) -> Self::F;
     unsafe fn store(value: Self::F, to: &mut [f32; LANES]);
+}
+
+/// Keys and values that come as float32.
+pub(super) trait Load: Stored {
+    /// Eight values at `at`.
+    unsafe fn load<E: Eight>(at: *const Self) -> E::F;
+}
+
+impl Load for f32 {
+    #[inline(always)]
+    unsafe fn load<E: Eight>(at: *const Self) -> E::F {
+        // SAFETY: the caller's promise.
+        unsafe { E::load(at) }
+    }
+}
+
+impl Load for f16 {
+    #[inline(always)]
+    unsafe fn load<E: Eight>(at: *const Self) -> E::F {
+        // SAFETY: the caller's promise.
+        unsafe { E::halves(at) }
+    }
 }
 
 /// Eight columns of one or more tokens.
@@ -175,31 +197,37 @@ macro_rules! entry_points {
 /// The kernels of attention for one instruction set.
 macro_rules! attention_entry_points {
     ($features:literal, $eight:ty) => {
+        attention_entry_points!($features, $eight, f32, scores_f32, weigh_f32);
+        attention_entry_points!($features, $eight, half::f16, scores_f16, weigh_f16);
+    };
+    ($features:literal, $eight:ty, $stored:ty, $scores:ident, $weigh:ident) => {
         /// # Safety
         /// The features must be there and the extents be those `scores_on` of `arch` checks.
         #[target_feature(enable = $features)]
-        pub(in crate::engine::cpu::arch) unsafe fn scores(
-            keys: &[f32],
+        pub(in crate::engine::cpu::arch) unsafe fn $scores(
+            keys: &[$stored],
             queries: &[f32],
             out: &mut [f32],
             dim: usize,
         ) {
             // SAFETY: the caller's promise.
-            unsafe { kernels::attention::scores::<$eight>(keys, queries, out, dim) }
+            unsafe { kernels::attention::scores::<$eight, $stored>(keys, queries, out, dim) }
         }
 
         /// # Safety
         /// The features must be there and the extents be those `weigh_on` of `arch` checks.
         #[target_feature(enable = $features)]
-        pub(in crate::engine::cpu::arch) unsafe fn weigh(
+        pub(in crate::engine::cpu::arch) unsafe fn $weigh(
             weights: &[f32],
             width: usize,
-            values: &[f32],
+            values: &[$stored],
             out: &mut [f32],
             dim: usize,
         ) {
             // SAFETY: the caller's promise.
-            unsafe { kernels::attention::weigh::<$eight>(weights, width, values, out, dim) }
+            unsafe {
+                kernels::attention::weigh::<$eight, $stored>(weights, width, values, out, dim)
+            }
         }
     };
 }

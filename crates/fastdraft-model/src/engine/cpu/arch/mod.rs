@@ -38,6 +38,9 @@ mod lanes;
 mod neon;
 pub(super) mod packed;
 pub(super) mod scalar;
+mod stored;
+
+pub(super) use stored::Stored;
 
 use isa::{Isa, on};
 use packed::{Element, Packed};
@@ -101,47 +104,6 @@ macro_rules! weight {
 
 weight!(f32, multiply_f32);
 weight!(bf16, multiply_bf16);
-
-/// Queries `[t, dim]` times keys `[blocks, dim, 16]`, added in the order of the dimensions:
-/// `[t, 16 · blocks]`.
-pub(super) fn scores(keys: &[f32], queries: &[f32], out: &mut [f32], dim: usize) {
-    scores_on(Isa::best(), keys, queries, out, dim);
-}
-
-fn scores_on(isa: Isa, keys: &[f32], queries: &[f32], out: &mut [f32], dim: usize) {
-    assert!(
-        dim > 0
-            && keys.len().is_multiple_of(dim * POSITIONS)
-            && queries.len().is_multiple_of(dim)
-            && out.len() == queries.len() / dim * (keys.len() / dim),
-        "scores: keys {}, queries {}, out {}, dim {dim}",
-        keys.len(),
-        queries.len(),
-        out.len()
-    );
-    on!(isa, scores(keys, queries, out, dim));
-}
-
-/// `out[i, d] = Σ_j weights[i, j] · values[j, d]`, added in the order of `j`: weights `[t, width]`, of
-/// which the first count, values `[≤ width, dim]`, out `[t, dim]`.
-pub(super) fn weigh(weights: &[f32], width: usize, values: &[f32], out: &mut [f32], dim: usize) {
-    weigh_on(Isa::best(), weights, width, values, out, dim);
-}
-
-fn weigh_on(isa: Isa, weights: &[f32], width: usize, values: &[f32], out: &mut [f32], dim: usize) {
-    assert!(
-        dim > 0
-            && values.len().is_multiple_of(dim)
-            && values.len() / dim <= width
-            && out.len().is_multiple_of(dim)
-            && weights.len() == out.len() / dim * width,
-        "weighted sums: weights {}, width {width}, values {}, out {}, dim {dim}",
-        weights.len(),
-        values.len(),
-        out.len()
-    );
-    on!(isa, weigh(weights, width, values, out, dim));
-}
 
 /// `silu(gate) · up`: `[n]` each.
 pub(super) fn gated_silu(gate: &[f32], up: &[f32], out: &mut [f32]) {

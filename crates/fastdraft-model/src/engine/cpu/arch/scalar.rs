@@ -8,7 +8,7 @@ pub(super) use super::elementwise::{
     gated_silu, rms_scale, round_to_8_bits, round_to_16_bits, softmax,
 };
 use super::{
-    LANES, POSITIONS,
+    LANES, POSITIONS, Stored,
     four_bit::{self, PackedFourBit, RUN, Runs},
     int8::{self, Activations, PackedInt8},
     packed::{Element, GROUP, Packed},
@@ -81,13 +81,13 @@ pub(super) fn multiply_four_bit(w: &PackedFourBit, groups: Range<usize>, x: &Run
     }
 }
 
-pub(super) fn scores(keys: &[f32], queries: &[f32], out: &mut [f32], dim: usize) {
+pub(super) fn scores<S: Stored>(keys: &[S], queries: &[f32], out: &mut [f32], dim: usize) {
     let width = keys.len() / dim;
     for (query, out) in queries.chunks_exact(dim).zip(out.chunks_exact_mut(width)) {
         for (position, score) in out.iter_mut().enumerate() {
             let (block, lane) = (position / POSITIONS, position % POSITIONS);
             *score = query.iter().enumerate().fold(0.0, |sum, (d, q)| {
-                q.mul_add(keys[(block * dim + d) * POSITIONS + lane], sum)
+                q.mul_add(keys[(block * dim + d) * POSITIONS + lane].to_f32(), sum)
             });
         }
     }
@@ -115,13 +115,23 @@ pub(super) fn sum_lanes(l: [f32; LANES]) -> f32 {
     (h[0] + h[2]) + (h[1] + h[3])
 }
 
-pub(super) fn weigh(weights: &[f32], width: usize, values: &[f32], out: &mut [f32], dim: usize) {
+pub(super) fn weigh<S: Stored>(
+    weights: &[f32],
+    width: usize,
+    values: &[S],
+    out: &mut [f32],
+    dim: usize,
+) {
     for (weights, out) in weights.chunks(width).zip(out.chunks_exact_mut(dim)) {
         out.fill(0.0);
         for (weight, row) in weights.iter().zip(values.chunks_exact(dim)) {
             for (sum, value) in out.iter_mut().zip(row) {
-                *sum = weight.mul_add(*value, *sum);
+                *sum = weight.mul_add(value.to_f32(), *sum);
             }
         }
     }
 }
+
+pub(super) use self::{
+    scores as scores_f32, scores as scores_f16, weigh as weigh_f32, weigh as weigh_f16,
+};

@@ -119,6 +119,56 @@ fn near_the_rows(
     }
 }
 
+fn stored<S: Stored>(n: usize, seed: u64) -> Vec<S> {
+    let padded = values(n.next_multiple_of(LANES), seed);
+    let eights = padded.as_chunks::<LANES>().0;
+    let mut stored: Vec<S> = eights
+        .iter()
+        .flat_map(|eight| S::from_f32s(eight))
+        .collect();
+    stored.truncate(n);
+    stored
+}
+
+fn score_kernels<S: Stored>(blocks: usize, dim: usize, t: usize, seed: u64) {
+    let keys = stored::<S>(blocks * dim * POSITIONS, seed);
+    let queries = values(t * dim, !seed);
+    let mut y = vec![0.0; t * blocks * POSITIONS];
+    let mut oracle = y.clone();
+    scalar::scores(&keys, &queries, &mut oracle, dim);
+    for isa in Isa::all() {
+        S::scores_on(isa, &keys, &queries, &mut y, dim);
+        assert_eq!(y, oracle, "{isa:?}");
+    }
+}
+
+fn weighing_kernels<S: Stored>(n: usize, width: usize, dim: usize, t: usize, seed: u64) {
+    let (weights, v) = (values(t * width, seed), stored::<S>(n * dim, !seed));
+    let (mut out, mut oracle) = (vec![0.0; t * dim], vec![0.0; t * dim]);
+    scalar::weigh(&weights, width, &v, &mut oracle, dim);
+    for isa in Isa::all() {
+        S::weigh_on(isa, &weights, width, &v, &mut out, dim);
+        assert_eq!(out, oracle, "{isa:?}");
+    }
+}
+
+#[test]
+fn halves_are_the_nearest_and_never_infinite() {
+    let values = [1.0, -0.1, 1e9, -1e9, 65_519.0, 6e-8, 0.0, 2049.0];
+    let halves = f16::from_f32s(&values).map(f16::to_f32);
+    let expected = [
+        1.0,
+        -0.099_975_586,
+        65_504.0,
+        -65_504.0,
+        65_504.0,
+        5.960_464_5e-8,
+        0.0,
+        2048.0,
+    ];
+    assert_eq!(halves, expected);
+}
+
 proptest! {
     #[test]
     fn int8_kernels_equal_the_oracle(
@@ -192,14 +242,8 @@ proptest! {
     fn scores_equal_the_oracle(
         blocks in 1usize..12, dim in 1usize..70, t in 1usize..12, seed in any::<u64>()
     ) {
-        let (keys, queries) = (values(blocks * dim * POSITIONS, seed), values(t * dim, !seed));
-        let mut y = vec![0.0; t * blocks * POSITIONS];
-        let mut oracle = y.clone();
-        scalar::scores(&keys, &queries, &mut oracle, dim);
-        for isa in Isa::all() {
-            scores_on(isa, &keys, &queries, &mut y, dim);
-            prop_assert_eq!(&y, &oracle);
-        }
+        score_kernels::<f32>(blocks, dim, t, seed);
+        score_kernels::<f16>(blocks, dim, t, seed);
     }
 
     #[test]
@@ -218,13 +262,8 @@ proptest! {
         seed in any::<u64>()
     ) {
         let width = n + spare;
-        let (weights, v) = (values(t * width, seed), values(n * dim, !seed));
-        let (mut out, mut oracle) = (vec![0.0; t * dim], vec![0.0; t * dim]);
-        scalar::weigh(&weights, width, &v, &mut oracle, dim);
-        for isa in Isa::all() {
-            weigh_on(isa, &weights, width, &v, &mut out, dim);
-            prop_assert_eq!(&out, &oracle);
-        }
+        weighing_kernels::<f32>(n, width, dim, t, seed);
+        weighing_kernels::<f16>(n, width, dim, t, seed);
     }
 
     #[test]

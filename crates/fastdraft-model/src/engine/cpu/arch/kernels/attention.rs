@@ -2,19 +2,45 @@
 // Constant bounds over two arrays at once: the form that keeps sums in registers.
 #![allow(clippy::needless_range_loop)]
 
-use crate::engine::cpu::arch::{LANES, POSITIONS, lanes::Eight};
+use std::mem::MaybeUninit;
+
+use crate::engine::cpu::arch::{
+    LANES, POSITIONS,
+    lanes::{Eight, Load},
+};
 
 /// Registers of a block of keys.
 const HALVES: usize = POSITIONS / LANES;
-/// Bytes of values that stay in the L1 cache.
-const NEAR: usize = 16 * 1024;
+/// Values that stay in the L1 cache.
+const NEAR: usize = 4 * 1024;
+/// Tokens from which keys or values are brought to single precision once, instead of for every four.
+const MANY: usize = 5;
+
+/// Room for values in single precision.
+type Near = MaybeUninit<[f32; NEAR]>;
+
+/// Brings `n` values at `from` to single precision.
+///
+/// # Safety
+/// The instructions must be there, `n` be a multiple of eight up to `NEAR`, and `n` values at `from`.
+#[inline(always)]
+unsafe fn bring<E: Eight, S: Load>(from: *const S, n: usize, near: &mut Near) -> *const f32 {
+    let to = near.as_mut_ptr().cast::<f32>();
+    let mut i = 0;
+    while i < n {
+        // SAFETY: `i + 8 <= n`, and both have `n` values.
+        unsafe { E::store(S::load::<E>(from.add(i)), &mut *to.add(i).cast()) };
+        i += LANES;
+    }
+    to
+}
 
 /// # Safety
 /// The instructions must be there; `keys` is `[blocks, dim, 16]`, `queries` is `[t, dim]`, `out` is
 /// `[t, 16 blocks]`.
 #[inline(always)]
-pub(in crate::engine::cpu::arch) unsafe fn scores<E: Eight>(
-    keys: &[f32],
+pub(in crate::engine::cpu::arch) unsafe fn scores<E: Eight, S: Load>(
+    keys: &[S],
     queries: &[f32],
     out: &mut [f32],
     dim: usize,
@@ -22,27 +48,53 @@ pub(in crate::engine::cpu::arch) unsafe fn scores<E: Eight>(
     let t = queries.len() / dim;
     let blocks = keys.len() / (dim * POSITIONS);
     let width = blocks * POSITIONS;
+    let mut near = Near::uninit();
+    let brought = size_of::<S>() < size_of::<f32>() && t >= MANY && dim * POSITIONS <= NEAR;
     let mut block = 0;
     // Every token meets some keys while they are in the L1 cache.
     while block < blocks {
         let some = if t == 1 && blocks - block >= 4 { 4 } else { 1 };
-        let mut token = 0;
-        while token < t {
-            // SAFETY: `token + T <= t` and `block + B <= blocks`.
-            unsafe {
-                let keys = keys.as_ptr().add(block * dim * POSITIONS);
-                let queries = queries.as_ptr().add(token * dim);
-                let out = out.as_mut_ptr().add(token * width + block * POSITIONS);
-                token += match (t - token, some) {
-                    (4.., _) => score_tile::<E, 4, 1>(keys, queries, out, dim, width),
-                    (3, _) => score_tile::<E, 3, 1>(keys, queries, out, dim, width),
-                    (2, _) => score_tile::<E, 2, 1>(keys, queries, out, dim, width),
-                    (_, 4) => score_tile::<E, 1, 4>(keys, queries, out, dim, width),
-                    _ => score_tile::<E, 1, 1>(keys, queries, out, dim, width),
-                };
+        // SAFETY: `block + some <= blocks`.
+        unsafe {
+            let keys = keys.as_ptr().add(block * dim * POSITIONS);
+            let out = out.as_mut_ptr().add(block * POSITIONS);
+            if brought {
+                let keys = bring::<E, S>(keys, dim * POSITIONS, &mut near);
+                score_tokens::<E, f32>(keys, queries, out, dim, width, some);
+            } else {
+                score_tokens::<E, S>(keys, queries, out, dim, width, some);
             }
         }
         block += some;
+    }
+}
+
+/// # Safety
+/// `keys` is `[blocks, dim, 16]`, `queries` is `[t, dim]`, `out` has `t` rows with stride `width`.
+#[inline(always)]
+unsafe fn score_tokens<E: Eight, S: Load>(
+    keys: *const S,
+    queries: &[f32],
+    out: *mut f32,
+    dim: usize,
+    width: usize,
+    blocks: usize,
+) {
+    let t = queries.len() / dim;
+    let mut token = 0;
+    while token < t {
+        // SAFETY: `token + T <= t`.
+        unsafe {
+            let queries = queries.as_ptr().add(token * dim);
+            let out = out.add(token * width);
+            token += match (t - token, blocks) {
+                (4.., _) => score_tile::<E, S, 4, 1>(keys, queries, out, dim, width),
+                (3, _) => score_tile::<E, S, 3, 1>(keys, queries, out, dim, width),
+                (2, _) => score_tile::<E, S, 2, 1>(keys, queries, out, dim, width),
+                (_, 4) => score_tile::<E, S, 1, 4>(keys, queries, out, dim, width),
+                _ => score_tile::<E, S, 1, 1>(keys, queries, out, dim, width),
+            };
+        }
     }
 }
 
@@ -51,8 +103,8 @@ pub(in crate::engine::cpu::arch) unsafe fn scores<E: Eight>(
 /// # Safety
 /// `keys` is `[B, dim, 16]`, `queries` is `[T, dim]`, `out` has `T` rows of `16 B` with stride `width`.
 #[inline(always)]
-unsafe fn score_tile<E: Eight, const T: usize, const B: usize>(
-    keys: *const f32,
+unsafe fn score_tile<E: Eight, S: Load, const T: usize, const B: usize>(
+    keys: *const S,
     queries: *const f32,
     out: *mut f32,
     dim: usize,
@@ -66,7 +118,7 @@ unsafe fn score_tile<E: Eight, const T: usize, const B: usize>(
             for b in 0..B {
                 for half in 0..HALVES {
                     let at = (b * dim + d) * POSITIONS + half * LANES;
-                    let key = E::load(keys.add(at));
+                    let key = S::load::<E>(keys.add(at));
                     for i in 0..T {
                         sums[i][b][half] = E::fma(queries[i], key, sums[i][b][half]);
                     }
@@ -89,71 +141,100 @@ unsafe fn score_tile<E: Eight, const T: usize, const B: usize>(
 /// The instructions must be there; `weights` has `t` rows of `n` with stride `width`, `values` is
 /// `[n, dim]`, `out` is `[t, dim]`.
 #[inline(always)]
-pub(in crate::engine::cpu::arch) unsafe fn weigh<E: Eight>(
+pub(in crate::engine::cpu::arch) unsafe fn weigh<E: Eight, S: Load>(
     weights: &[f32],
     width: usize,
-    values: &[f32],
+    values: &[S],
     out: &mut [f32],
     dim: usize,
 ) {
     out.fill(0.0);
     let t = out.len() / dim;
-    let vectors = dim / LANES * LANES;
+    let mut near = Near::uninit();
+    let brought =
+        size_of::<S>() < size_of::<f32>() && t >= MANY && dim.is_multiple_of(LANES) && dim <= NEAR;
     // Every token meets some values while they are in the L1 cache.
-    let some = (NEAR / (dim * size_of::<f32>())).max(1);
+    let some = (NEAR / dim).max(1);
     for (index, values) in values.chunks(some * dim).enumerate() {
-        let start = index * some;
-        let mut token = 0;
-        while token < t {
-            let tokens = (t - token).min(4);
-            let mut d = 0;
-            while d < vectors {
-                // SAFETY: `token + T <= t` and `d + 8 R <= dim`.
-                unsafe {
-                    let rows = Rows {
-                        weights: weights.as_ptr().add(token * width + start),
-                        width,
-                        values: values.as_ptr().add(d),
-                        n: values.len() / dim,
-                        dim,
-                    };
-                    let out = out.as_mut_ptr().add(token * dim + d);
-                    let left = (vectors - d) / LANES;
-                    d += LANES
-                        * match (tokens, left) {
-                            (4, 2..) => rows.tile::<E, 4, 2>(out),
-                            (3, 2..) => rows.tile::<E, 3, 2>(out),
-                            (2, 4..) => rows.tile::<E, 2, 4>(out),
-                            (1, 8..) => rows.tile::<E, 1, 8>(out),
-                            (4, _) => rows.tile::<E, 4, 1>(out),
-                            (3, _) => rows.tile::<E, 3, 1>(out),
-                            (2, _) => rows.tile::<E, 2, 1>(out),
-                            _ => rows.tile::<E, 1, 1>(out),
-                        };
-                }
+        let weights = &weights[index * some..];
+        // SAFETY: the caller's promise; `brought` says that all values of a chunk fit.
+        unsafe {
+            if brought {
+                let near = bring::<E, S>(values.as_ptr(), values.len(), &mut near);
+                let values = std::slice::from_raw_parts(near, values.len());
+                weigh_some::<E, f32>(weights, width, values, out, dim);
+            } else {
+                weigh_some::<E, S>(weights, width, values, out, dim);
             }
-            for i in token..token + tokens {
-                for d in vectors..dim {
-                    for (j, row) in values.chunks_exact(dim).enumerate() {
-                        let sum = &mut out[i * dim + d];
-                        *sum = weights[i * width + start + j].mul_add(row[d], *sum);
-                    }
-                }
-            }
-            token += tokens;
         }
     }
 }
 
-struct Rows {
+/// Adds to `out`.
+///
+/// # Safety
+/// The instructions must be there; `weights` has `t` rows with stride `width`, of which the first `n`
+/// count, `values` is `[n, dim]`, `out` is `[t, dim]`.
+#[inline(always)]
+unsafe fn weigh_some<E: Eight, S: Load>(
+    weights: &[f32],
+    width: usize,
+    values: &[S],
+    out: &mut [f32],
+    dim: usize,
+) {
+    let t = out.len() / dim;
+    let vectors = dim / LANES * LANES;
+    let mut token = 0;
+    while token < t {
+        let tokens = (t - token).min(4);
+        let mut d = 0;
+        while d < vectors {
+            // SAFETY: `token + T <= t` and `d + 8 R <= dim`.
+            unsafe {
+                let rows = Rows {
+                    weights: weights.as_ptr().add(token * width),
+                    width,
+                    values: values.as_ptr().add(d),
+                    n: values.len() / dim,
+                    dim,
+                };
+                let out = out.as_mut_ptr().add(token * dim + d);
+                let left = (vectors - d) / LANES;
+                d += LANES
+                    * match (tokens, left) {
+                        (4, 2..) => rows.tile::<E, 4, 2>(out),
+                        (3, 2..) => rows.tile::<E, 3, 2>(out),
+                        (2, 4..) => rows.tile::<E, 2, 4>(out),
+                        (1, 8..) => rows.tile::<E, 1, 8>(out),
+                        (4, _) => rows.tile::<E, 4, 1>(out),
+                        (3, _) => rows.tile::<E, 3, 1>(out),
+                        (2, _) => rows.tile::<E, 2, 1>(out),
+                        _ => rows.tile::<E, 1, 1>(out),
+                    };
+            }
+        }
+        for i in token..token + tokens {
+            for d in vectors..dim {
+                for (j, row) in values.chunks_exact(dim).enumerate() {
+                    let sum = &mut out[i * dim + d];
+                    *sum = weights[i * width + j].mul_add(row[d].to_f32(), *sum);
+                }
+            }
+        }
+        token += tokens;
+    }
+}
+
+struct Rows<S> {
     weights: *const f32,
     width: usize,
-    values: *const f32,
+    values: *const S,
     n: usize,
     dim: usize,
 }
 
-impl Rows {
+impl<S: Load> Rows<S> {
     /// Adds to `out`, and gives `R`, the registers done.
     ///
     /// # Safety
@@ -172,7 +253,7 @@ impl Rows {
                 let weights: [E::F; T] =
                     std::array::from_fn(|i| E::splat(*self.weights.add(i * self.width + j)));
                 for r in 0..R {
-                    let value = E::load(self.values.add(j * self.dim + r * LANES));
+                    let value = S::load::<E>(self.values.add(j * self.dim + r * LANES));
                     for i in 0..T {
                         sums[i][r] = E::fma(weights[i], value, sums[i][r]);
                     }

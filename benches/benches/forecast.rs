@@ -1,5 +1,5 @@
-//! Forecast against measured speed-up of speculative decoding, for four drafts made of blocks of
-//! SmolLM2-135M and four γ. `cargo bench -p fastdraft-benches --bench forecast [-- TEMPERATURE]`
+//! Forecast against measured speed-up of speculative decoding, for four γ with each of four drafts made of
+//! blocks of SmolLM2-135M and of the trained one that is shipped. `cargo bench -p fastdraft-benches --bench forecast [-- TEMPERATURE]`
 //!
 //! The forecast knows the time of a draft token, the time of a target pass by its tokens, and the
 //! acceptance rate of the run; the runs alone know the wall clock.
@@ -12,7 +12,7 @@ use std::time::Instant;
 use fastdraft_hw::predict::speedup;
 use fastdraft_model::{
     Checkpoint, DraftVocabulary,
-    draft::init,
+    draft::{blocks, init},
     engine::cpu::{CpuEngine, CpuModel, WeightFormat},
     import,
     source::{SourceOptions, resolve},
@@ -23,6 +23,15 @@ use fastdraft_specdec::{
 };
 
 const GAMMAS: [usize; 4] = [1, 2, 4, 6];
+/// The head of a Python function with a doc string, in SmolLM2's tokens.
+const PROMPT: [u32; 32] = [
+    1604, 553, 79, 7633, 79, 22224, 24, 28707, 42, 1398, 75, 6205, 1750, 9601, 42, 6458, 25, 4722,
+    10537, 42, 472, 1620, 16189, 827, 2966, 359, 5567, 670, 260, 9601, 7996, 198,
+];
+const TRAINED: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/../assets/smollm2-135m-draft/draft.safetensors"
+);
 const CONTEXT: usize = 64;
 const NEW_TOKENS: usize = 48;
 /// Each pair is measured this often, forecast and wall clock in turn: a slow minute of the machine
@@ -45,7 +54,6 @@ fn run() -> Outcome<()> {
     let path = resolve("smollm2-135m-instruct", &SourceOptions::default())?;
     let checkpoint = import::load(&path)?;
     let target = Arc::new(CpuModel::new(&checkpoint, WeightFormat::Bf16)?);
-    let prompt: Vec<u32> = (0..32).map(|i| 1000 + i * 97).collect();
 
     println!("draft                  γ     AR   forecast  measured  error");
     let mut errors = Vec::new();
@@ -58,8 +66,8 @@ fn run() -> Outcome<()> {
                 let verify = target_seconds(&target, gamma + 1, &transform)?;
                 let token = draft_seconds(&draft, &transform)?;
                 let config = config(gamma, seed, &transform);
-                let plain = plain_seconds(&target, &prompt, &config)?;
-                let (rate, seconds) = speculative(&draft, &target, &prompt, &config)?;
+                let plain = plain_seconds(&target, &PROMPT, &config)?;
+                let (rate, seconds) = speculative(&draft, &target, &PROMPT, &config)?;
                 let gamma = u32::try_from(gamma)?;
                 let forecast = speedup(rate, gamma, token / one, verify / one)?;
                 rounds.push((rate, forecast, plain / seconds));
@@ -94,7 +102,7 @@ fn run() -> Outcome<()> {
     Ok(())
 }
 
-/// Drafts that differ in size by a factor of eight; none is trained.
+/// Drafts that differ in size by a factor of eight, of which one is trained.
 fn drafts(target: &Checkpoint) -> Outcome<Vec<(&'static str, Checkpoint)>> {
     let size = target.config.vocabulary_size;
     let mut list = Vec::new();
@@ -114,6 +122,10 @@ fn drafts(target: &Checkpoint) -> Outcome<Vec<(&'static str, Checkpoint)>> {
             .transpose()?;
         list.push((name, init::from_target(target, &blocks, kept)?));
     }
+    list.push((
+        "trained, 4 blocks",
+        blocks::load(TRAINED.as_ref(), target)?.draft,
+    ));
     Ok(list)
 }
 

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Parser;
-use fastdraft_examples::{Dtype, Outcome, draft, finish, prompts, target};
+use fastdraft_examples::{Dtype, Outcome, draft, finish, prompts, reading, target};
 use fastdraft_train::{
     evaluate::{DraftLength, EvaluateConfig, expected_acceptance},
     progress::Progress,
@@ -72,13 +72,11 @@ fn run(args: &Args) -> Outcome {
         for dtype in &args.draft_dtypes {
             for &context in &args.draft_contexts {
                 let draft = draft(spec, *dtype, &target)?;
+                drafts.push(reading(draft, context));
                 let mut name = format!("{spec}, {dtype}");
-                drafts.push(if context > 0 {
+                if context > 0 {
                     name.push_str(&format!(", last {context} tokens"));
-                    draft.with_recent(context)
-                } else {
-                    draft
-                });
+                }
                 names.push(name);
             }
         }

@@ -3,7 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Parser;
-use fastdraft_examples::{Dtype, Outcome, draft, finish, prompts, target};
+use fastdraft_examples::{Dtype, Outcome, draft, finish, prompts, reading, target};
 use fastdraft_train::{
     evaluate::{DraftLength, EvaluateConfig, TaskReport, compare},
     progress::Progress,
@@ -55,9 +55,9 @@ struct Args {
     /// Weight format of the draft.
     #[arg(long, value_enum)]
     draft_dtype: Option<Dtype>,
-    /// The draft reads only the last so many tokens of a context twice as long.
-    #[arg(long)]
-    draft_context: Option<usize>,
+    /// The draft reads the whole context (0), or only the last so many tokens of one twice as long.
+    #[arg(long, default_value_t = 0)]
+    draft_context: usize,
     /// Where to write the report.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -69,7 +69,8 @@ struct Report {
     draft: String,
     dtype: String,
     draft_dtype: String,
-    draft_context: Option<usize>,
+    /// 0 for all of it.
+    draft_context: usize,
     gamma: usize,
     draft_length: String,
     temperature: f64,
@@ -95,8 +96,8 @@ fn run(args: Args) -> Outcome {
     }
     let target_model = target(&args.target, args.dtype)?;
     let draft_dtype = args.draft_dtype.unwrap_or(args.dtype);
-    let draft_model = draft(&args.draft, draft_dtype, &target_model)?
-        .with_recent(args.draft_context.unwrap_or(usize::MAX));
+    let draft_model = draft(&args.draft, draft_dtype, &target_model)?;
+    let draft_model = reading(draft_model, args.draft_context);
     let config = |gamma, length| EvaluateConfig {
         gamma,
         length,

@@ -8,7 +8,7 @@ use std::{
 };
 
 use clap::Parser;
-use fastdraft_examples::{Dtype, Outcome, draft, finish, target};
+use fastdraft_examples::{Dtype, Outcome, draft, finish, reading, target};
 use fastdraft_specdec::{
     Emitted, Session, SessionConfig, Stop, SystemClock, Transform, generate_plain,
 };
@@ -61,9 +61,9 @@ struct Args {
     /// Weight format of the draft.
     #[arg(long, value_enum)]
     draft_dtype: Option<Dtype>,
-    /// The draft reads only the last so many tokens of a context twice as long.
-    #[arg(long)]
-    draft_context: Option<usize>,
+    /// The draft reads the whole context (0), or only the last so many tokens of one twice as long.
+    #[arg(long, default_value_t = 0)]
+    draft_context: usize,
 }
 
 fn main() -> ExitCode {
@@ -76,7 +76,7 @@ fn run(args: &Args) -> Outcome {
         Some(spec) => {
             let dtype = args.draft_dtype.unwrap_or(args.dtype);
             let draft = draft(spec, dtype, &target_model)?;
-            Some(draft.with_recent(args.draft_context.unwrap_or(usize::MAX)))
+            Some(reading(draft, args.draft_context))
         }
         None => None,
     };

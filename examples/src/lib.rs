@@ -98,6 +98,15 @@ pub fn draft(spec: &str, dtype: Dtype, target: &TargetModel) -> Result<AnyDraft,
     AnyDraft::load(&resolve(spec)?, dtype.into(), target)
 }
 
+/// `draft` reading only the last `context` tokens of a context twice as long, or for 0 all of it.
+#[must_use]
+pub fn reading(draft: AnyDraft, context: usize) -> AnyDraft {
+    match context {
+        0 => draft,
+        tokens => draft.with_recent(tokens),
+    }
+}
+
 /// The prompts of all files, of each the first `limit`, or all for 0.
 ///
 /// # Errors

@@ -1,5 +1,5 @@
 //! Forecast against measured speed-up of speculative decoding, for four γ with each of four drafts made of
-//! blocks of SmolLM2-135M and of the trained one that is shipped. `cargo bench -p fastdraft-benches --bench forecast [-- TEMPERATURE]`
+//! blocks of SmolLM2-135M and of the trained one that is shipped. `cargo bench --workspace --bench forecast [-- TEMPERATURE]`
 //!
 //! The forecast knows the time of a draft token, the time of a target pass by its tokens, and the
 //! acceptance rate of the run; the runs alone know the wall clock.

@@ -6,8 +6,8 @@ use std::ops::ControlFlow;
 
 use fastdraft_specdec::mock::{MockDraft, MockTarget, Table};
 use fastdraft_specdec::{
-    Distribution, Draft, Interpolated, Proposal, Sampler, SeededUniform, Session, SessionConfig,
-    TokenId, Transform, gamma::ConfidenceThreshold, generate, generate_plain,
+    Distribution, Draft, Interpolated, NoDraft, Proposal, Sampler, SeededUniform, Session,
+    SessionConfig, TokenId, Transform, gamma::ConfidenceThreshold, generate, generate_plain,
 };
 use proptest::prelude::*;
 
@@ -175,4 +175,14 @@ fn weights_are_brought_between_0_and_1() {
         &transform,
     );
     assert_eq!(without.tokens(), [2]);
+}
+
+#[test]
+fn where_the_draft_has_nothing_repetitions_are_copied() {
+    let mut draft = Interpolated::with_weights(NoDraft, &[0.0, 0.2]);
+    let out = propose(&mut draft, &[7, 5, 6, 7], 5, &Transform::default());
+    assert_eq!(out.tokens(), [5, 6, 7, 5, 6]);
+    assert_eq!(out.distributions()[4], Distribution::one_hot(6));
+    draft.truncate(0).unwrap();
+    assert!(propose(&mut draft, &[7, 5, 6], 5, &Transform::default()).is_empty());
 }

@@ -22,7 +22,7 @@ const SURE: f64 = 0.9;
 /// draft cannot say, and says the rest in its own words; [`Cascade`](crate::Cascade) takes a whole
 /// block from one of the two, this decides for every token. The form is that of a cache language
 /// model (Kuhn & De Mori 1990). Where λ is at least .9, or at temperature 0 above ½, the other draft
-/// is not asked. Verification compares with the distribution that the token was drawn from, so the
+/// is not asked; where it proposes nothing, a token with any weight is. Verification compares with the distribution that the token was drawn from, so the
 /// output is lossless.
 ///
 /// ```
@@ -55,7 +55,7 @@ impl<D> Interpolated<D> {
     }
 
     /// `draft` with the weights λ of repeated endings of 0, 1, 2, … tokens; the last stands for
-    /// longer ones too. What is not between 0 and 1 is brought there, what is no number counts as 0.
+    /// longer ones too. From .9 on the draft is not asked. What is not between 0 and 1 is brought there, what is no number counts as 0.
     #[must_use]
     pub fn with_weights(draft: D, weights: &[f64]) -> Self {
         let weights = (weights.iter().copied()).map(|weight| match weight.is_nan() {
@@ -83,8 +83,8 @@ impl<D> Interpolated<D> {
 }
 
 impl<D: Draft> Interpolated<D> {
-    /// Appends one more token to `out`, false when the draft has none.
-    fn one(
+    /// Appends one more token to `out`, false when there is none.
+    fn draft_one(
         &mut self,
         sampler: &mut Sampler<'_>,
         out: &mut Proposal,
@@ -103,7 +103,13 @@ impl<D: Draft> Interpolated<D> {
             .propose(history, 1, sampler, &mut self.single)
             .map_err(InterpolatedError::Draft)?;
         let Some((own, distribution)) = self.single.first() else {
-            return Ok(false);
+            let copied = repeated.filter(|_| weight > 0.0);
+            if let Some(token) = copied {
+                out.push_certain(token);
+                sampler.set_confidence(weight);
+                self.history.push(token);
+            }
+            return Ok(copied.is_some());
         };
         let token = match repeated.filter(|_| weight > 0.0 && !sampler.transform().is_greedy()) {
             Some(repeated) => {
@@ -147,7 +153,7 @@ where
         self.history.clear();
         self.history.extend_from_slice(context);
         for _ in 0..gamma {
-            if !self.one(sampler, out)? {
+            if !self.draft_one(sampler, out)? {
                 break;
             }
         }

@@ -230,7 +230,7 @@ impl Draft for SuffixLookup {
     }
 
     fn truncate(&mut self, len: usize) -> Result<(), Self::Error> {
-        // Only a new generation cuts into the text: drafted tokens never enter it.
+        // Drafted tokens stay out of the text, so between the passes of a session nothing is cut.
         if len < self.text.len() {
             self.reset();
         }

@@ -1,4 +1,4 @@
-//! Drafts compared on the same text, without drawing a token.
+//! Drafts compared on the same text, whatever tokens they draw.
 
 use std::{collections::BTreeMap, ops::ControlFlow};
 
@@ -46,7 +46,7 @@ struct Prompted {
 /// continuations how likely each draft's token would have been accepted there: `Σ min(p, q)`
 /// (Leviathan et al. 2023, Theorem 3.5), with `p` and `q` after the temperature of `config`.
 ///
-/// All drafts meet the same text and nothing is drawn from them, so that a difference of a hundredth
+/// All drafts meet the same text and what they draw does not count, so that a difference of a hundredth
 /// shows on a few prompts where the acceptance rate of a run needs hundreds. Where a draft proposes
 /// nothing, nothing is accepted. It is the acceptance of a first draft token: later ones follow
 /// tokens that the draft itself chose, which is why the acceptance rate at γ above 1 is another

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::{
     arch::{self, POSITIONS, Stored},
-    cache::{Kv, KvCache, Numbers, Place},
+    cache::{Kv, KvCache, Numbers},
 };
 use crate::config::DecoderConfig;
 
@@ -23,29 +23,16 @@ pub(super) fn attend(
     out: &mut [f32],
     scores: &mut Vec<f32>,
 ) {
-    let place = cache.place;
     match &cache.numbers {
-        Numbers::F32(kv) => {
-            let held = Held { kv, place, layer };
-            attend_over(config, &held, position, queries, out, scores);
-        }
-        Numbers::F16(kv) => {
-            let held = Held { kv, place, layer };
-            attend_over(config, &held, position, queries, out, scores);
-        }
+        Numbers::F32(kv) => attend_over(config, kv, layer, position, queries, out, scores),
+        Numbers::F16(kv) => attend_over(config, kv, layer, position, queries, out, scores),
     }
-}
-
-/// The keys and values of a layer.
-struct Held<'a, S> {
-    kv: &'a Kv<S>,
-    place: Place,
-    layer: usize,
 }
 
 fn attend_over<S: Stored>(
     config: &DecoderConfig,
-    held: &Held<'_, S>,
+    kv: &Kv<S>,
+    layer: usize,
     position: usize,
     queries: &[f32],
     out: &mut [f32],
@@ -55,7 +42,7 @@ fn attend_over<S: Stored>(
     let group = config.heads / config.kv_heads;
     let t = queries.len() / (config.heads * dim);
     let end = position + t;
-    let window = config.window(held.layer);
+    let window = config.window(layer);
     let first = window_start(window, position) / POSITIONS * POSITIONS;
     let width = (end - first).next_multiple_of(POSITIONS);
     scores.resize(config.heads * t * width, 0.0);
@@ -64,7 +51,7 @@ fn attend_over<S: Stored>(
     let rows = group * t;
     let threads = rayon::current_num_threads();
     let some_rows = |head: usize, start: usize, out: &mut [f32], scores: &mut [f32]| {
-        let (keys, values) = held.kv.read(held.place, held.layer, head, first, end);
+        let (keys, values) = kv.read(layer, head, first, end);
         let queries = &queries[(head * rows + start) * dim..][..out.len()];
         S::scores(keys, queries, scores, dim);
         for (i, row) in scores.chunks_exact_mut(width).enumerate() {

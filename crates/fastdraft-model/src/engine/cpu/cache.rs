@@ -9,11 +9,10 @@ use crate::{
 };
 
 /// How a cache keeps keys and values.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KvFormat {
     /// 4 bytes a number; the numerics of the reference.
-    #[default]
     F32,
     /// 2 bytes a number, IEEE half precision rounded to nearest; magnitudes above 65,504 become that.
     F16,
@@ -24,7 +23,7 @@ pub enum KvFormat {
 #[derive(Debug, Clone)]
 pub struct KvCache {
     pub(super) numbers: Numbers,
-    pub(super) place: Place,
+    capacity: usize,
     len: usize,
     /// Long-context variants turn by other angles once the capacity passes their first context.
     pub(super) rotary: Rotary,
@@ -39,13 +38,14 @@ pub(super) enum Numbers {
 
 #[derive(Debug, Clone)]
 pub(super) struct Kv<S> {
+    place: Place,
     keys: Vec<S>,
     values: Vec<S>,
 }
 
 /// Where keys and values lie.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place {
+struct Place {
     capacity: usize,
     kv_heads: usize,
     head_dim: usize,
@@ -68,12 +68,14 @@ impl<S: Stored> Kv<S> {
     fn new(place: Place, layers: usize) -> Self {
         let row = layers * place.kv_heads * place.head_dim;
         Self {
+            place,
             keys: vec![S::default(); row * place.capacity.next_multiple_of(POSITIONS)],
             values: vec![S::default(); row * place.capacity],
         }
     }
 
-    fn write(&mut self, place: Place, layer: usize, position: usize, key: &[f32], value: &[f32]) {
+    fn write(&mut self, layer: usize, position: usize, key: &[f32], value: &[f32]) {
+        let place = self.place;
         let dim = place.head_dim;
         for (head, (key, value)) in key.chunks(dim).zip(value.chunks(dim)).enumerate() {
             let start = place.value(layer, head, position);
@@ -89,14 +91,8 @@ impl<S: Stored> Kv<S> {
 
     /// Keys of the blocks that positions `from..to` are in, and values of `from..to`: `from` is the
     /// first of its block.
-    pub(super) fn read(
-        &self,
-        place: Place,
-        layer: usize,
-        head: usize,
-        from: usize,
-        to: usize,
-    ) -> (&[S], &[S]) {
+    pub(super) fn read(&self, layer: usize, head: usize, from: usize, to: usize) -> (&[S], &[S]) {
+        let place = self.place;
         let keys = place.block(layer, head, from);
         let len = (to - from).next_multiple_of(POSITIONS) * place.head_dim;
         let values = place.value(layer, head, from)..place.value(layer, head, to);
@@ -127,7 +123,7 @@ impl KvCache {
                 KvFormat::F32 => Numbers::F32(Kv::new(place, config.layers)),
                 KvFormat::F16 => Numbers::F16(Kv::new(place, config.layers)),
             },
-            place,
+            capacity,
             len: 0,
             rotary: config.rotary(capacity),
         }
@@ -148,7 +144,7 @@ impl KvCache {
     /// Tokens that fit.
     #[must_use]
     pub fn capacity(&self) -> usize {
-        self.place.capacity
+        self.capacity
     }
 
     /// Forgets all tokens from `len` on, in O(1); no effect when fewer are held.
@@ -157,10 +153,10 @@ impl KvCache {
     }
 
     pub(super) fn reserve(&self, tokens: usize) -> Result<(), ModelError> {
-        if self.len + tokens > self.place.capacity {
+        if self.len + tokens > self.capacity {
             return Err(ModelError::ContextOverflow {
                 tokens: self.len + tokens,
-                capacity: self.place.capacity,
+                capacity: self.capacity,
             });
         }
         Ok(())
@@ -173,8 +169,8 @@ impl KvCache {
     /// Stores one token's keys and values `[kv_heads, head_dim]` at `position`.
     pub(super) fn write(&mut self, layer: usize, position: usize, key: &[f32], value: &[f32]) {
         match &mut self.numbers {
-            Numbers::F32(kv) => kv.write(self.place, layer, position, key, value),
-            Numbers::F16(kv) => kv.write(self.place, layer, position, key, value),
+            Numbers::F32(kv) => kv.write(layer, position, key, value),
+            Numbers::F16(kv) => kv.write(layer, position, key, value),
         }
     }
 }
@@ -209,8 +205,8 @@ mod tests {
             }
             let stored = |layer: usize, head: usize| -> (Vec<f32>, Vec<f32>) {
                 match &cache.numbers {
-                    Numbers::F32(kv) => single(kv.read(cache.place, layer, head, 16, 20)),
-                    Numbers::F16(kv) => single(kv.read(cache.place, layer, head, 16, 20)),
+                    Numbers::F32(kv) => single(kv.read(layer, head, 16, 20)),
+                    Numbers::F16(kv) => single(kv.read(layer, head, 16, 20)),
                 }
             };
             for (layer, head) in [(0, 0), (0, 1), (1, 1)] {

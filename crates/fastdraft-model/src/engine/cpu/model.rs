@@ -102,7 +102,7 @@ impl CpuModel {
         self.draft_vocabulary.as_ref()
     }
 
-    /// An empty cache of `capacity` tokens, in half precision unless the weights are float32.
+    /// An empty cache of `capacity` tokens, in half precision unless the format is [`WeightFormat::F32`].
     #[must_use]
     pub fn cache(&self, capacity: usize) -> KvCache {
         KvCache::new(&self.config, capacity, self.kv_format)

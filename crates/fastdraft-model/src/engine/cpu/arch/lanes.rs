@@ -24,7 +24,7 @@ pub(super) trait Eight {
     unsafe fn store(value: Self::F, to: &mut [f32; LANES]);
 }
 
-/// Keys and values that come as float32.
+/// Keys and values that come as float32. What is no finite number may come as another on NEON.
 pub(super) trait Load: Stored {
     /// Eight values at `at`.
     unsafe fn load<E: Eight>(at: *const Self) -> E::F;

@@ -13,23 +13,27 @@ use crate::engine::cpu::arch::{
 const HALVES: usize = POSITIONS / LANES;
 /// Values that stay in the L1 cache.
 const NEAR: usize = 4 * 1024;
-/// Tokens from which keys or values are brought to single precision once, instead of for every four.
-const MANY: usize = 5;
+/// Tokens from which keys or values are widened once, instead of for every four.
+const WIDEN_FROM: usize = 5;
 
 /// Room for values in single precision.
-type Near = MaybeUninit<[f32; NEAR]>;
+type Wide = MaybeUninit<[f32; NEAR]>;
 
-/// Brings `n` values at `from` to single precision.
+/// Widens `n` values at `from` to single precision.
 ///
 /// # Safety
 /// The instructions must be there, `n` be a multiple of eight up to `NEAR`, and `n` values at `from`.
 #[inline(always)]
-unsafe fn bring<E: Eight, S: Load>(from: *const S, n: usize, near: &mut Near) -> *const f32 {
-    let to = near.as_mut_ptr().cast::<f32>();
+unsafe fn widen<E: Eight, S: Load>(from: *const S, n: usize, wide: &mut Wide) -> *const f32 {
+    let to = wide.as_mut_ptr().cast::<f32>();
     let mut i = 0;
     while i < n {
-        // SAFETY: `i + 8 <= n`, and both have `n` values.
-        unsafe { E::store(S::load::<E>(from.add(i)), &mut *to.add(i).cast()) };
+        let mut eight = [0.0; LANES];
+        // SAFETY: `i + 8 <= n`, of which there are as many at `from`, and `n <= NEAR`.
+        unsafe {
+            E::store(S::load::<E>(from.add(i)), &mut eight);
+            to.add(i).cast::<[f32; LANES]>().write_unaligned(eight);
+        }
         i += LANES;
     }
     to
@@ -48,8 +52,8 @@ pub(in crate::engine::cpu::arch) unsafe fn scores<E: Eight, S: Load>(
     let t = queries.len() / dim;
     let blocks = keys.len() / (dim * POSITIONS);
     let width = blocks * POSITIONS;
-    let mut near = Near::uninit();
-    let brought = size_of::<S>() < size_of::<f32>() && t >= MANY && dim * POSITIONS <= NEAR;
+    let mut wide = Wide::uninit();
+    let widened = size_of::<S>() < size_of::<f32>() && t >= WIDEN_FROM && dim * POSITIONS <= NEAR;
     let mut block = 0;
     // Every token meets some keys while they are in the L1 cache.
     while block < blocks {
@@ -58,8 +62,8 @@ pub(in crate::engine::cpu::arch) unsafe fn scores<E: Eight, S: Load>(
         unsafe {
             let keys = keys.as_ptr().add(block * dim * POSITIONS);
             let out = out.as_mut_ptr().add(block * POSITIONS);
-            if brought {
-                let keys = bring::<E, S>(keys, dim * POSITIONS, &mut near);
+            if widened {
+                let keys = widen::<E, S>(keys, dim * POSITIONS, &mut wide);
                 score_tokens::<E, f32>(keys, queries, out, dim, width, some);
             } else {
                 score_tokens::<E, S>(keys, queries, out, dim, width, some);
@@ -150,18 +154,23 @@ pub(in crate::engine::cpu::arch) unsafe fn weigh<E: Eight, S: Load>(
 ) {
     out.fill(0.0);
     let t = out.len() / dim;
-    let mut near = Near::uninit();
-    let brought =
-        size_of::<S>() < size_of::<f32>() && t >= MANY && dim.is_multiple_of(LANES) && dim <= NEAR;
+    if t == 0 {
+        return;
+    }
+    let mut wide = Wide::uninit();
+    let widened = size_of::<S>() < size_of::<f32>()
+        && t >= WIDEN_FROM
+        && dim.is_multiple_of(LANES)
+        && dim <= NEAR;
     // Every token meets some values while they are in the L1 cache.
     let some = (NEAR / dim).max(1);
     for (index, values) in values.chunks(some * dim).enumerate() {
         let weights = &weights[index * some..];
-        // SAFETY: the caller's promise; `brought` says that all values of a chunk fit.
+        // SAFETY: the caller's promise; `widened` says that all values of a chunk fit.
         unsafe {
-            if brought {
-                let near = bring::<E, S>(values.as_ptr(), values.len(), &mut near);
-                let values = std::slice::from_raw_parts(near, values.len());
+            if widened {
+                let wide = widen::<E, S>(values.as_ptr(), values.len(), &mut wide);
+                let values = std::slice::from_raw_parts(wide, values.len());
                 weigh_some::<E, f32>(weights, width, values, out, dim);
             } else {
                 weigh_some::<E, S>(weights, width, values, out, dim);

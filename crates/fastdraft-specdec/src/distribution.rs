@@ -298,12 +298,8 @@ impl Distribution {
         self.probabilities
             .iter_mut()
             .for_each(|p| *p *= 1.0 - weight);
-        let outside = self.dense && token as usize >= self.probabilities.len();
-        if outside {
-            self.tokens.clear();
-            self.tokens
-                .extend(self.identity.iter().take(self.probabilities.len()));
-            self.dense = false;
+        if token as usize >= self.probabilities.len() {
+            self.list_tokens();
         }
         let index = if self.dense {
             Ok(token as usize)
@@ -335,19 +331,19 @@ impl Distribution {
         self.tokens.extend_from_slice(tokens);
     }
 
-    /// Drops tokens of probability 0.
-    pub(crate) fn drop_zeros(&mut self) {
+    /// Writes out the tokens of a dense support, which may then have gaps.
+    fn list_tokens(&mut self) {
         if self.dense {
-            let Self {
-                tokens,
-                identity,
-                probabilities,
-                ..
-            } = self;
-            tokens.clear();
-            tokens.extend(identity.iter().take(probabilities.len()));
+            self.tokens.clear();
+            self.tokens
+                .extend(self.identity.iter().take(self.probabilities.len()));
             self.dense = false;
         }
+    }
+
+    /// Drops tokens of probability 0.
+    pub(crate) fn drop_zeros(&mut self) {
+        self.list_tokens();
         let mut weights = self.probabilities.iter();
         self.tokens
             .retain(|_| weights.next().is_some_and(|&w| w > 0.0));

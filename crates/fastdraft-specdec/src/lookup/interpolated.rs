@@ -22,8 +22,8 @@ const SURE: f64 = 0.9;
 /// draft cannot say, and says the rest in its own words; [`Cascade`](crate::Cascade) takes a whole
 /// block from one of the two, this decides for every token. The form is that of a cache language
 /// model (Kuhn & De Mori 1990). Where λ is at least .9, or at temperature 0 above ½, the other draft
-/// is not asked; where it proposes nothing, a token with any weight is. Verification compares with the distribution that the token was drawn from, so the
-/// output is lossless.
+/// is not asked; where it proposes nothing, a repetition of any weight is proposed. Verification compares with
+/// the distribution that the token was drawn from, so the output is lossless.
 ///
 /// ```
 /// use fastdraft_specdec::mock::{MockDraft, Table};
@@ -72,6 +72,13 @@ impl<D> Interpolated<D> {
         }
     }
 
+    /// Appends a repeated token as certain.
+    fn copy(&mut self, token: TokenId, weight: f64, sampler: &mut Sampler<'_>, out: &mut Proposal) {
+        out.push_certain(token);
+        sampler.set_confidence(weight);
+        self.history.push(token);
+    }
+
     /// The token that followed the longest repeated ending, with its weight.
     fn repetition(&mut self) -> (Option<TokenId>, f64) {
         let (length, end) = self.lookup.repeated(&self.history);
@@ -92,9 +99,7 @@ impl<D: Draft> Interpolated<D> {
         let (repeated, weight) = self.repetition();
         let is_sure = weight >= SURE || (sampler.transform().is_greedy() && weight > 0.5);
         if let Some(token) = repeated.filter(|_| is_sure) {
-            out.push_certain(token);
-            sampler.set_confidence(weight);
-            self.history.push(token);
+            self.copy(token, weight, sampler, out);
             return Ok(true);
         }
         self.single.clear();
@@ -105,9 +110,7 @@ impl<D: Draft> Interpolated<D> {
         let Some((own, distribution)) = self.single.first() else {
             let copied = repeated.filter(|_| weight > 0.0);
             if let Some(token) = copied {
-                out.push_certain(token);
-                sampler.set_confidence(weight);
-                self.history.push(token);
+                self.copy(token, weight, sampler, out);
             }
             return Ok(copied.is_some());
         };

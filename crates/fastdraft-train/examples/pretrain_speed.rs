@@ -1,10 +1,11 @@
-//! Tokens a second of pre-training a random Llama of width 256, head and embedding one matrix:
+//! Tokens a second of pre-training a random Llama of width 256:
 //! `pretrain_speed VOCABULARY [BATCH] [LENGTH] [STEPS] [WARM] [ACCUMULATION] [CHECKPOINTING]
-//! [BLOCKS]`, `CHECKPOINTING` 0 or 1. Prints one JSON object.
+//! [BLOCKS] [HEAD]`, `CHECKPOINTING` 0 or 1. Head and embedding are one matrix, unless `HEAD` names
+//! the tokens of a trimmed head. Prints one JSON object.
 
 use burn::tensor::Device;
 use fastdraft_data::Packer;
-use fastdraft_model::{DecoderConfig, draft::init};
+use fastdraft_model::{DecoderConfig, DraftVocabulary, draft::init};
 use fastdraft_train::{
     optim::schedule::Schedule,
     progress::Progress,
@@ -20,15 +21,25 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (vocabulary, batch, length) = (number(8192)?, number(8)?, number(256)?);
     let (steps, warm) = (number(6)?, number(2)?);
     let (accumulation, checkpointing, blocks) = (number(1)?, number(0)?, number(4)?);
-    let mut draft = init::random(DecoderConfig::llama(vocabulary, 256, blocks), None, 1)?;
-    draft.config.tied = true;
-    draft.weights.remove("lm_head.weight");
+    let head = number(0)?;
+    let config = DecoderConfig::llama(vocabulary, 256, blocks);
+    let draft = if head > 0 {
+        let kept = DraftVocabulary::new((0..head as u32).collect(), vocabulary)?;
+        init::random(config, Some(kept), 1)?
+    } else {
+        let mut draft = init::random(config, None, 1)?;
+        draft.config.tied = true;
+        draft.weights.remove("lm_head.weight");
+        draft
+    };
     let parameters: usize = draft.weights.iter().map(|(_, t)| t.data.len()).sum();
     let mut trainer = Trainer::new(&draft, &Device::flex(), Freeze::NONE)?;
     drop(draft);
     let mut packer = Packer::new(length, 0);
+    // Every position trains: the text has tokens of the head alone.
+    let known = if head > 0 { head } else { vocabulary };
     let document: Vec<u32> = (0..1u32 << 17)
-        .map(|i| i.wrapping_mul(i).wrapping_mul(2_654_435_761) % vocabulary as u32)
+        .map(|i| i.wrapping_mul(i).wrapping_mul(2_654_435_761) % known as u32)
         .collect();
     packer.push_document(&document);
     let packed = packer.finish()?;

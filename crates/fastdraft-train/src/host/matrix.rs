@@ -66,6 +66,17 @@ pub(crate) enum Put {
 /// `out = a · b` or `out += a · b`, `out` row after row; large products use all threads. The
 /// result does not depend on when which thread runs.
 pub(crate) fn multiply(out: &mut [f32], put: Put, a: View<'_>, b: View<'_>) {
+    multiply_strided(out, b.columns, put, a, b);
+}
+
+/// As [`multiply`], with rows of `out` that are `row_stride` apart.
+pub(crate) fn multiply_strided(
+    out: &mut [f32],
+    row_stride: usize,
+    put: Put,
+    a: View<'_>,
+    b: View<'_>,
+) {
     let (m, n, k) = (a.rows, b.columns, a.columns);
     let large = m.saturating_mul(n).saturating_mul(k) >= ALONE;
     let threads = if large {
@@ -73,7 +84,7 @@ pub(crate) fn multiply(out: &mut [f32], put: Put, a: View<'_>, b: View<'_>) {
     } else {
         Parallelism::None
     };
-    product(out, n, put, a, b, threads);
+    product(out, row_stride, put, a, b, threads);
 }
 
 /// As [`multiply`] on the calling thread, with rows of `out` that are `row_stride` apart.

@@ -1,6 +1,6 @@
 //! Decoder, head and loss together, forward and backward, on the host.
 
-use std::slice::from_ref;
+use std::{ops::Range, slice::from_ref};
 
 use burn::{
     module::Param,
@@ -15,13 +15,25 @@ use crate::{
     error::TrainError,
     host::{
         Pass, Sums, Tokens,
-        matrix::{Put, View, multiply},
+        matrix::{Put, View, multiply, multiply_strided},
         values,
     },
 };
 
-/// Logits that are in memory at a time.
-const LOGITS: usize = 1 << 23;
+/// What of the head is worked on at a time.
+#[derive(Clone, Copy)]
+struct Piece {
+    /// Logits that are in memory.
+    logits: usize,
+    /// Tokens in one product: what the product packs grows with them, and memory that is taken
+    /// and given back in large aligned pieces comes apart.
+    tokens: usize,
+}
+
+const PIECE: Piece = Piece {
+    logits: 1 << 23,
+    tokens: 1 << 13,
+};
 
 /// Loss and gradients of a batch, all in closed form. The gradient of the logits takes their
 /// place a piece at a time: `[trained, head_size]` is never in memory as a whole.
@@ -29,7 +41,7 @@ const LOGITS: usize = 1 << 23;
 /// # Errors
 /// [`TrainError::Tensor`] when the device does not hand tensors over as float32.
 pub fn fused(decoder: &Decoder, batch: &Batch) -> Result<(f32, GradientsParams), TrainError> {
-    fused_in(decoder, from_ref(batch), false, LOGITS)
+    fused_in(decoder, from_ref(batch), false, PIECE)
 }
 
 /// As [`fused`], with the gradients of several batches added up; `checkpointing` keeps only the
@@ -42,14 +54,14 @@ pub(crate) fn fused_all(
     batches: &[Batch],
     checkpointing: bool,
 ) -> Result<(f32, GradientsParams), TrainError> {
-    fused_in(decoder, batches, checkpointing, LOGITS)
+    fused_in(decoder, batches, checkpointing, PIECE)
 }
 
 fn fused_in(
     decoder: &Decoder,
     batches: &[Batch],
     checkpointing: bool,
-    logits: usize,
+    piece: Piece,
 ) -> Result<(f32, GradientsParams), TrainError> {
     let head = Head::read(decoder)?;
     let mut sums = Sums::default();
@@ -62,7 +74,7 @@ fn fused_in(
             wanted: &batch.positions,
         };
         let (pass, hidden) = Pass::forward(decoder, tokens, checkpointing)?;
-        let (loss, below) = head.loss(&hidden, batch, logits, &mut sums);
+        let (loss, below) = head.loss(&hidden, batch, piece, &mut sums);
         total += loss;
         drop(hidden);
         pass.backward(&below, &mut sums)?;
@@ -101,12 +113,22 @@ impl<'a> Head<'a> {
         })
     }
 
-    /// `[width, size]`
-    fn matrix(&self) -> View<'_> {
+    /// Tokens a product at a time, as ranges of columns.
+    fn blocks(&self, piece: Piece) -> impl Iterator<Item = Range<usize>> {
+        let (size, tokens) = (self.size, piece.tokens);
+        (0..size)
+            .step_by(tokens)
+            .map(move |start| start..size.min(start + tokens))
+    }
+
+    /// Columns of the head, `[width, columns]`.
+    fn matrix(&self, columns: &Range<usize>) -> View<'_> {
         if self.tied {
-            View::new(&self.weight, self.size, self.width).t()
+            let rows = &self.weight[columns.start * self.width..];
+            View::new(rows, columns.len(), self.width).t()
         } else {
-            View::new(&self.weight, self.width, self.size)
+            let weight = &self.weight[columns.start..];
+            View::strided(weight, self.width, columns.len(), self.size)
         }
     }
 
@@ -116,35 +138,51 @@ impl<'a> Head<'a> {
         &self,
         hidden: &[f32],
         batch: &Batch,
-        logits: usize,
+        piece: Piece,
         sums: &mut Sums,
     ) -> (f64, Vec<f32>) {
         let (width, size) = (self.width, self.size);
-        let piece = (logits / size).clamp(1, batch.trained());
-        let mut buffer = vec![0.0; piece * size];
+        let rows = (piece.logits / size).clamp(1, batch.trained());
+        let mut buffer = vec![0.0; rows * size];
         let mut below = vec![0.0; hidden.len()];
         let mut total = 0.0;
         let pieces = hidden
-            .chunks(piece * width)
-            .zip(below.chunks_mut(piece * width));
-        for ((x, below), goals) in pieces.zip(batch.goals.chunks(piece)) {
+            .chunks(rows * width)
+            .zip(below.chunks_mut(rows * width));
+        for ((x, below), goals) in pieces.zip(batch.goals.chunks(rows)) {
             let rows = goals.len();
             let values = &mut buffer[..rows * size];
             let x = View::new(x, rows, width);
-            multiply(values, Put::Over, x, self.matrix());
+            for columns in self.blocks(piece) {
+                let weight = self.matrix(&columns);
+                multiply_strided(&mut values[columns.start..], size, Put::Over, x, weight);
+            }
             let losses: Vec<f64> = (values.par_chunks_exact_mut(size))
                 .zip(goals)
                 .map(|(row, goal)| gradient_in_place(goal, row))
                 .collect();
             total += losses.iter().sum::<f64>();
-            let gradient = View::new(values, rows, size);
-            multiply(below, Put::Over, gradient, self.matrix().t());
+            for columns in self.blocks(piece) {
+                let put = if columns.start == 0 {
+                    Put::Over
+                } else {
+                    Put::Onto
+                };
+                let gradient = &values[columns.start..];
+                let gradient = View::strided(gradient, rows, columns.len(), size);
+                multiply(below, put, gradient, self.matrix(&columns).t());
+            }
             if self.param.is_require_grad() {
                 let (sum, put) = sums.of(self.param);
-                if self.tied {
-                    multiply(sum, put, gradient.t(), x);
-                } else {
-                    multiply(sum, put, x.t(), gradient);
+                for columns in self.blocks(piece) {
+                    let gradient = &values[columns.start..];
+                    let gradient = View::strided(gradient, rows, columns.len(), size);
+                    if self.tied {
+                        let sum = &mut sum[columns.start * width..];
+                        multiply(&mut sum[..columns.len() * width], put, gradient.t(), x);
+                    } else {
+                        multiply_strided(&mut sum[columns.start..], size, put, x.t(), gradient);
+                    }
                 }
             }
         }
@@ -223,9 +261,10 @@ mod tests {
                 let expected = plain(&decoder, &batch);
                 let value = expected.clone().into_scalar::<f32>();
                 let expected = GradientsParams::from_grads(expected.backward(), &decoder);
-                for logits in [1, 100, LOGITS] {
+                for (logits, tokens) in [(1, 40), (100, 7), (400, 10), (1 << 10, 64)] {
+                    let piece = Piece { logits, tokens };
                     let (fused, gradients) =
-                        fused_in(&decoder, from_ref(&batch), false, logits).unwrap();
+                        fused_in(&decoder, from_ref(&batch), false, piece).unwrap();
                     assert!((fused - value).abs() < 1e-5, "{loss:?}: {fused} {value}");
                     let mut compare = Compare(&gradients, &expected, 0);
                     decoder.visit(&mut compare);

@@ -6,7 +6,8 @@
 
 PyTorch runs transformers' LlamaForCausalLM in eager mode with torch.optim.AdamW and clipping by the joint
 norm, in float32, on the same shape: 4 blocks x 256, 4 heads, MLP of 704, head and embedding one matrix, all
-positions trained. Every round starts one process of each side. Tokens a second leave the first steps out;
+positions trained. In (b-trimmed) the Burn draft keeps the vocabulary of (b) and trains a head of its own of
+8,192 tokens, as recipes with `vocabulary = 8192` do; PyTorch's side is that of (b). Every round starts one process of each side. Tokens a second leave the first steps out;
 the peak is the largest resident size of the process, with its libraries.
 """
 
@@ -18,8 +19,10 @@ import subprocess
 import sys
 import time
 
-# Vocabulary, batch, sequence length.
-SHAPES = {"a": (8192, 8, 256), "b": (49152, 8, 256)}
+# Vocabulary, batch, sequence length, tokens of a trimmed head or 0.
+SHAPES = {"a": (8192, 8, 256, 0), "b": (49152, 8, 256, 0), "b-trimmed": (49152, 8, 256, 8192)}
+# Micro-batches, checkpointing and blocks of `pretrain_speed`.
+PLAIN = ("1", "0", "4")
 
 
 def theirs(vocabulary, batch, length, steps, warm):
@@ -78,17 +81,19 @@ def main():
     if args.child:
         return theirs(*args.child)
     for name in SHAPES if args.shape == "all" else [args.shape]:
-        numbers = [str(number) for number in (*SHAPES[name], args.steps, args.warm)]
+        *shape, head = SHAPES[name]
+        numbers = [str(number) for number in (*shape, args.steps, args.warm)]
         rounds = []
         for _ in range(args.rounds):
-            mine = measured([args.program, *numbers], args.threads)
+            mine = measured([args.program, *numbers, *PLAIN, str(head)], args.threads)
             peer = measured([sys.executable, __file__, "--child", *numbers], args.threads)
-            if mine["parameters"] != peer["parameters"]:
+            if not head and mine["parameters"] != peer["parameters"]:
                 raise SystemExit(f"{mine['parameters']} and {peer['parameters']} parameters")
             rounds.append((mine, peer))
-        vocabulary, batch, length = SHAPES[name]
+        vocabulary, batch, length = shape
         print(
-            f"({name}) {mine['parameters'] / 1e6:.1f}M parameters, vocabulary {vocabulary}, batch {batch} x {length},"
+            f"({name}) {mine['parameters'] / 1e6:.1f}M parameters, vocabulary {vocabulary},"
+            f" head {head or vocabulary}, batch {batch} x {length},"
             f" {args.threads} threads, {args.rounds} rounds of {args.steps} steps"
         )
         for label, side in (("Burn", 0), ("PyTorch", 1)):

@@ -153,40 +153,58 @@ impl<'a> Head<'a> {
             let rows = goals.len();
             let values = &mut buffer[..rows * size];
             let x = View::new(x, rows, width);
-            for columns in self.blocks(piece) {
-                let weight = self.matrix(&columns);
-                multiply_strided(&mut values[columns.start..], size, Put::Over, x, weight);
-            }
+            self.logits(x, values, piece);
             let losses: Vec<f64> = (values.par_chunks_exact_mut(size))
                 .zip(goals)
                 .map(|(row, goal)| gradient_in_place(goal, row))
                 .collect();
             total += losses.iter().sum::<f64>();
-            for columns in self.blocks(piece) {
-                let put = if columns.start == 0 {
-                    Put::Over
-                } else {
-                    Put::Onto
-                };
-                let gradient = &values[columns.start..];
-                let gradient = View::strided(gradient, rows, columns.len(), size);
-                multiply(below, put, gradient, self.matrix(&columns).t());
-            }
+            self.below(values, below, piece);
             if self.param.is_require_grad() {
-                let (sum, put) = sums.of(self.param);
-                for columns in self.blocks(piece) {
-                    let gradient = &values[columns.start..];
-                    let gradient = View::strided(gradient, rows, columns.len(), size);
-                    if self.tied {
-                        let sum = &mut sum[columns.start * width..];
-                        multiply(&mut sum[..columns.len() * width], put, gradient.t(), x);
-                    } else {
-                        multiply_strided(&mut sum[columns.start..], size, put, x.t(), gradient);
-                    }
-                }
+                self.own(x, values, piece, sums);
             }
         }
         (total, below)
+    }
+
+    /// `[rows, size]` from the stream `x`, `[rows, width]`.
+    fn logits(&self, x: View<'_>, values: &mut [f32], piece: Piece) {
+        for columns in self.blocks(piece) {
+            let weight = self.matrix(&columns);
+            let values = &mut values[columns.start..];
+            multiply_strided(values, self.size, Put::Over, x, weight);
+        }
+    }
+
+    /// The gradient of the stream from that of the logits.
+    fn below(&self, gradient: &[f32], below: &mut [f32], piece: Piece) {
+        let mut put = Put::Over;
+        for columns in self.blocks(piece) {
+            let gradient = self.columns(gradient, &columns);
+            multiply(below, put, gradient, self.matrix(&columns).t());
+            put = Put::Onto;
+        }
+    }
+
+    /// Adds the gradient of the head to the sums.
+    fn own(&self, x: View<'_>, gradient: &[f32], piece: Piece, sums: &mut Sums) {
+        let (sum, put) = sums.of(self.param);
+        for columns in self.blocks(piece) {
+            let gradient = self.columns(gradient, &columns);
+            if self.tied {
+                let rows = columns.start * self.width..columns.end * self.width;
+                multiply(&mut sum[rows], put, gradient.t(), x);
+            } else {
+                let sum = &mut sum[columns.start..];
+                multiply_strided(sum, self.size, put, x.t(), gradient);
+            }
+        }
+    }
+
+    /// Columns of `[rows, size]`.
+    fn columns<'v>(&self, values: &'v [f32], columns: &Range<usize>) -> View<'v> {
+        let rows = values.len() / self.size;
+        View::strided(&values[columns.start..], rows, columns.len(), self.size)
     }
 }
 

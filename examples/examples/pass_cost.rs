@@ -104,7 +104,11 @@ fn run(args: &Args) -> Outcome {
     let loaded = memory("VmHWM:");
     let weights_bytes = model.bytes_per_pass();
     let config = model.config();
-    let row = config.layers * config.kv_heads * config.head_dim * 2 * size_of::<f32>();
+    let number = match args.dtype {
+        Dtype::F32 => size_of::<f32>(),
+        _ => size_of::<u16>(),
+    };
+    let row = config.layers * config.kv_heads * config.head_dim * 2 * number;
     let largest = args.tokens.iter().copied().max().unwrap_or(1);
     let before = bandwidth()?.bytes_per_second;
     let measured = Passes {

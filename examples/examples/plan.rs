@@ -247,6 +247,7 @@ fn stage_input(stage: &StageSpec, length: u64) -> StageInput {
     StageInput {
         name: stage.name.clone(),
         batch,
+        accumulation: stage.accumulation as u64,
         budget,
         answers: tokens
             .zip(sequences)
@@ -281,6 +282,7 @@ fn from_target(
     let stage = |name: &str, tokens: u64, answers: Option<Answers>| StageInput {
         name: name.to_owned(),
         batch: 64,
+        accumulation: 1,
         budget: Budget::Tokens(tokens),
         answers,
         live_teacher: false,

@@ -77,6 +77,7 @@ fn training(billions: f64) -> Result<(), HwError> {
         stages: vec![StageInput {
             name: "PT, CP".to_owned(),
             batch: 64,
+            accumulation: 1,
             budget: Budget::Tokens((billions * 1e9) as u64),
             answers: None,
             live_teacher: false,

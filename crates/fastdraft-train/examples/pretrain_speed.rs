@@ -1,10 +1,11 @@
 //! Tokens a second of pre-training a random Llama of width 256:
 //! `pretrain_speed VOCABULARY [BATCH] [LENGTH] [STEPS] [WARM] [ACCUMULATION] [CHECKPOINTING]
-//! [BLOCKS] [HEAD]`, `CHECKPOINTING` 0 or 1. Head and embedding are one matrix, unless `HEAD` names
-//! the tokens of a trimmed head. Prints one JSON object.
+//! [BLOCKS] [HEAD] [DEVICE]`, `CHECKPOINTING` 0 or 1, `DEVICE` as in recipes, `cpu` if not given. Head
+//! and embedding are one matrix, unless `HEAD` names the tokens of a trimmed head, 0 for none.
+//! Prints one JSON object.
 
-use burn::tensor::Device;
 use fastdraft_data::Packer;
+use fastdraft_hw::open;
 use fastdraft_model::{DecoderConfig, DraftVocabulary, draft::init};
 use fastdraft_train::{
     optim::schedule::Schedule,
@@ -22,6 +23,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (steps, warm) = (number(6)?, number(2)?);
     let (accumulation, checkpointing, blocks) = (number(1)?, number(0)?, number(4)?);
     let head = number(0)?;
+    let device = open(&arguments.next().as_deref().unwrap_or("cpu").parse()?)?;
     let config = DecoderConfig::llama(vocabulary, 256, blocks);
     let draft = if head > 0 {
         let kept = DraftVocabulary::new((0..head as u32).collect(), vocabulary)?;
@@ -33,7 +35,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         draft
     };
     let parameters: usize = draft.weights.iter().map(|(_, t)| t.data.len()).sum();
-    let mut trainer = Trainer::new(&draft, &Device::flex(), Freeze::NONE)?;
+    let mut trainer = Trainer::new(&draft, &device, Freeze::NONE)?;
     drop(draft);
     let mut packer = Packer::new(length, 0);
     // Every position trains: the text has tokens of the head alone.

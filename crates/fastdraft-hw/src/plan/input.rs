@@ -46,6 +46,8 @@ pub struct StageInput {
     pub name: String,
     /// Rows of a step, all devices together.
     pub batch: u64,
+    /// Micro-batches that a step goes through one after the other; 1 for none.
+    pub accumulation: u64,
     /// When it ends.
     pub budget: Budget,
     /// Answers of the target, if it has to write any.
@@ -101,6 +103,7 @@ impl PlanInput {
         for (index, stage) in self.stages.iter().enumerate() {
             let at = |field: &str| format!("stage[{index}].{field}");
             within(&at("batch"), stage.batch)?;
+            within(&at("accumulation"), stage.accumulation)?;
             let budget = match stage.budget {
                 Budget::Steps(amount) | Budget::Tokens(amount) | Budget::Seconds(amount) => amount,
             };

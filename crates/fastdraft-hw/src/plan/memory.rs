@@ -8,25 +8,8 @@ use crate::shape::DecoderShape;
 /// Rows whose logits exist at a time: head and loss go through the tokens in pieces.
 const PIECE: f64 = 1024.0;
 
-/// Whether the scores of attention exist in memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Attention {
-    /// They do not.
-    Fused,
-    /// All of them do, `[heads, tokens, tokens]` for each row.
-    Materialized,
-}
-
-impl Attention {
-    /// Fused on accelerators, materialized on processors.
-    #[must_use]
-    pub fn of(profile: &Profile) -> Self {
-        match profile.kind {
-            ProfileKind::Cpu => Self::Materialized,
-            _ => Self::Fused,
-        }
-    }
-}
+/// Logits that exist at a time where training is in this process, their gradient in their place.
+const LOGITS: f64 = 8_388_608.0;
 
 /// Bytes on one device.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -64,19 +47,19 @@ pub(super) fn trainable(input: &PlanInput) -> u64 {
 ///
 /// A trained parameter takes 16 bytes with AdamW (Rajbhandari et al., arXiv 1910.02054, section
 /// 3.1). A token keeps, in each block, the inputs of both norms and of what follows them, queries,
-/// keys, values, the output of attention, and the gate, its partner and their product.
+/// keys, values, the output of attention, and the gate, its partner and their product. On a
+/// processor the trainer also keeps the weights from before the stage and a copy of the head.
 #[must_use]
 pub fn memory_use(
     input: &PlanInput,
     rows: u64,
     sequence_length: u64,
-    dtype: Dtype,
-    attention: Attention,
+    profile: &Profile,
 ) -> MemoryUse {
     let draft: &DecoderShape = &input.draft;
-    let number = dtype.bytes();
+    let number = profile.dtype.bytes();
     let trained = trainable(input);
-    let bytes = match (input.optimizer, dtype) {
+    let bytes = match (input.optimizer, profile.dtype) {
         (Optimizer::AdamW, _) => 16.0,
         (Optimizer::Sgd, Dtype::F32) => 8.0,
         // A copy of the weights in f32 remains.
@@ -84,20 +67,23 @@ pub fn memory_use(
     };
     let frozen = (draft.parameters() - trained) as f64 * number;
     let tokens = rows as f64 * sequence_length as f64;
-    let scores = match attention {
-        Attention::Fused => 0.0,
-        Attention::Materialized => 2.0 * draft.heads as f64 * sequence_length as f64,
-    };
     let block = (4 * draft.hidden_size
         + 2 * (draft.query_width() + draft.kv_width())
-        + 3 * draft.intermediate_size) as f64
-        + scores;
+        + 3 * draft.intermediate_size) as f64;
+    let head = draft.head_size as f64;
+    let (copies, logits) = match profile.kind {
+        ProfileKind::Cpu => (
+            (trained as f64 + head * draft.hidden_size as f64) * number,
+            (tokens * head).min(LOGITS) * 4.0,
+        ),
+        _ => (0.0, tokens.min(PIECE) * head * 2.0 * 4.0),
+    };
     MemoryUse {
-        state: trained as f64 * bytes + frozen,
+        state: trained as f64 * bytes + frozen + copies,
         activations: tokens
             * number
             * (draft.layers as f64 * block + 2.0 * draft.hidden_size as f64),
-        logits: tokens.min(PIECE) * draft.head_size as f64 * 2.0 * 4.0,
+        logits,
     }
 }
 
@@ -118,9 +104,8 @@ pub(super) fn check(
     let teacher = teacher(input, stage);
     let held = teacher.map_or(0, DecoderShape::parameters) as f64 * profile.dtype.bytes();
     let of = |rows: u64, length: u64| {
-        let use_of_draft =
-            memory_use(input, rows, length, profile.dtype, Attention::of(profile)).total();
-        held + use_of_draft
+        let rows = rows.div_ceil(stage.accumulation.max(1));
+        held + memory_use(input, rows, length, profile).total()
     };
     let needed = of(rows, input.sequence_length);
     if needed <= available {

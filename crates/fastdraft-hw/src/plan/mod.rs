@@ -14,6 +14,7 @@
 //!     stages: vec![StageInput {
 //!         name: "PT".to_owned(),
 //!         batch: 64,
+//!         accumulation: 1,
 //!         budget: Budget::Tokens(5_000_000_000),
 //!         answers: None,
 //!         live_teacher: false,
@@ -45,7 +46,7 @@ use serde::Serialize;
 
 pub(crate) use assumptions::unproven;
 pub use input::{Answers, Budget, Optimizer, PlanInput, StageInput, ValidPlan};
-pub use memory::{Attention, MemoryUse, memory_use};
+pub use memory::{MemoryUse, memory_use};
 pub use work::flops_per_token;
 
 use crate::error::HwError;

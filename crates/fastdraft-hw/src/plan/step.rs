@@ -1,7 +1,7 @@
 //! Seconds of one optimizer step.
 
 use super::input::{Optimizer, PlanInput};
-use super::memory::{Attention, trainable};
+use super::memory::trainable;
 use super::work;
 use crate::profile::Profile;
 use crate::shape::DecoderShape;
@@ -20,8 +20,7 @@ pub(super) fn seconds(
     let (matmul, bandwidth) = (profile.matmul.value, profile.bandwidth.value);
     let training = |shape| -> f64 {
         let number = profile.dtype.bytes();
-        let attention = Attention::of(profile);
-        let operations = work::step(shape, rows, input.sequence_length, number, attention);
+        let operations = work::step(shape, rows, input.sequence_length, number);
         operations
             .iter()
             .map(|work| work.seconds(matmul, bandwidth))

@@ -5,6 +5,7 @@ fn stage(name: &str, batch: u64, budget: Budget) -> StageInput {
     StageInput {
         name: name.to_owned(),
         batch,
+        accumulation: 1,
         budget,
         answers: None,
         live_teacher: false,
@@ -165,8 +166,8 @@ fn a_frozen_embedding_keeps_no_state() {
         frozen_embedding: true,
         ..input.clone()
     };
-    let dtype = crate::profile::Dtype::Bf16;
-    let of = |input: &PlanInput| memory_use(input, 1, 2048, dtype, Attention::Fused);
+    let profile = Profile::named("gaudi-2").unwrap();
+    let of = |input: &PlanInput| memory_use(input, 1, 2048, &profile);
     let embedding = 32_064.0 * 512.0;
     assert_eq!(of(&input).state - of(&frozen).state, embedding * 14.0);
     assert_eq!(of(&input).activations, of(&frozen).activations);
@@ -236,4 +237,29 @@ fn numbers_out_of_range_are_named() {
     assert!(run(paper(), "gaudi-2", 0).is_err());
     let error = run(paper(), "arc-b580", 2).unwrap_err().to_string();
     assert!(error.contains("interconnect"), "{error}");
+}
+
+#[test]
+fn micro_batches_share_the_memory_of_one() {
+    let memory = |batch, accumulation| {
+        let mut input = paper();
+        input.stages[0].batch = batch;
+        input.stages[0].accumulation = accumulation;
+        run(input, "gaudi-2", 8).unwrap().stages[0].memory_bytes
+    };
+    assert_eq!(memory(64, 4), memory(16, 1));
+    assert!(memory(64, 4) < memory(64, 1));
+}
+
+/// Peaks of `pretrain_speed` in `docs/src/training_speed.md`.
+#[test]
+fn memory_on_a_processor_is_what_was_measured() {
+    let profile = Profile::named("cpu-avx2-2").unwrap();
+    for (vocabulary, measured) in [(8192, 327e6), (49_152, 538e6)] {
+        let mut draft = DecoderShape::new(vocabulary, 256, 4, 704, 4);
+        draft.tied = true;
+        let input = PlanInput { draft, ..paper() };
+        let found = memory_use(&input, 8, 256, &profile).total();
+        assert!((found / measured - 1.0).abs() < 0.15, "{found} {measured}");
+    }
 }

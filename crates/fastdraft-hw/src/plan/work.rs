@@ -1,6 +1,5 @@
 //! Arithmetic and memory traffic of a training step, operation by operation.
 
-use super::memory::Attention;
 use crate::shape::DecoderShape;
 
 /// One operation, or many of the same kind.
@@ -32,7 +31,6 @@ pub(super) fn step(
     rows: u64,
     sequence_length: u64,
     number: f64,
-    attention: Attention,
 ) -> Vec<Work> {
     let tokens = (rows * sequence_length) as f64;
     let [hidden, mlp, query, kv, head, layers] = [
@@ -53,11 +51,6 @@ pub(super) fn step(
         flops: 0.0,
         bytes: number * tokens * numbers,
     };
-    let scores = match attention {
-        Attention::Fused => 0.0,
-        // Scores and probabilities, each written and read, forward and backward.
-        Attention::Materialized => 8.0 * (shape.heads * sequence_length) as f64,
-    };
     vec![
         product(layers, hidden, query),
         product(2.0 * layers, hidden, kv),
@@ -68,7 +61,7 @@ pub(super) fn step(
         // Reads q, k, v and writes the output; backward reads and writes twice as much.
         Work {
             flops: 12.0 * layers * query * sequence_length as f64 * tokens,
-            bytes: number * tokens * layers * (6.0 * (query + kv) + scores),
+            bytes: number * tokens * layers * 6.0 * (query + kv),
         },
         // Two norms (5 each) and two sums (5 each) on the stream, the gate (8), rotation (4).
         traffic(layers * (20.0 * hidden + 8.0 * mlp + 4.0 * (query + kv))),
@@ -93,7 +86,7 @@ mod tests {
             ..DecoderShape::new(1000, 64, 3, 160, 4)
         };
         let (rows, length) = (3, 50);
-        let flops: f64 = step(&shape, rows, length, 2.0, Attention::Fused)
+        let flops: f64 = step(&shape, rows, length, 2.0)
             .iter()
             .map(|work| work.flops)
             .sum();

@@ -5,6 +5,7 @@ fn input() -> ValidPlan {
     let stage = |name: &str, tokens, answers| StageInput {
         name: name.to_owned(),
         batch: 64,
+        accumulation: 1,
         budget: Budget::Tokens(tokens),
         answers,
         live_teacher: false,

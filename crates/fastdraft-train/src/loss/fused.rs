@@ -32,7 +32,7 @@ struct Piece {
 
 const PIECE: Piece = Piece {
     logits: 1 << 23,
-    tokens: 1 << 13,
+    tokens: 1 << 12,
 };
 
 /// Loss and gradients of a batch, all in closed form. The gradient of the logits takes their

@@ -2,7 +2,7 @@
 
     pip install torch transformers
     cargo build --release --workspace --examples
-    python benches/peers/train_torch.py [--shape a] [--rounds 3] [--threads 2] [--steps 6]
+    python benches/peers/train_torch.py [--shape a] [--rounds 3] [--threads 2] [--steps 6] [--device cpu]
 
 PyTorch runs transformers' LlamaForCausalLM in eager mode with torch.optim.AdamW and clipping by the joint
 norm, in float32, on the same shape: 4 blocks x 256, 4 heads, MLP of 704, head and embedding one matrix, all
@@ -75,6 +75,7 @@ def main():
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--warm", type=int, default=2)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu", help="of Burn, as in recipes")
     parser.add_argument("--program", default="target/release/examples/pretrain_speed")
     parser.add_argument("--child", nargs=5, type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -85,7 +86,7 @@ def main():
         numbers = [str(number) for number in (*shape, args.steps, args.warm)]
         rounds = []
         for _ in range(args.rounds):
-            mine = measured([args.program, *numbers, *PLAIN, str(head)], args.threads)
+            mine = measured([args.program, *numbers, *PLAIN, str(head), args.device], args.threads)
             peer = measured([sys.executable, __file__, "--child", *numbers], args.threads)
             if not head and mine["parameters"] != peer["parameters"]:
                 raise SystemExit(f"{mine['parameters']} and {peer['parameters']} parameters")

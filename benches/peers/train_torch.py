@@ -7,8 +7,9 @@
 PyTorch runs transformers' LlamaForCausalLM in eager mode with torch.optim.AdamW and clipping by the joint
 norm, in float32, on the same shape: 4 blocks x 256, 4 heads, MLP of 704, head and embedding one matrix, all
 positions trained. In (b-trimmed) the Burn draft keeps the vocabulary of (b) and trains a head of its own of
-8,192 tokens, as recipes with `vocabulary = 8192` do; PyTorch's side is that of (b). Every round starts one process of each side. Tokens a second leave the first steps out;
-the peak is the largest resident size of the process, with its libraries.
+8,192 tokens, as recipes with `vocabulary = 8192` do; PyTorch's side is that of (b). Every round starts one
+process of each side. Tokens a second leave the first steps out; the peak is the largest resident size of the
+process, with its libraries.
 """
 
 import argparse
@@ -75,7 +76,7 @@ def main():
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--warm", type=int, default=2)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--device", default="cpu", help="of Burn, as in recipes")
+    parser.add_argument("--device", default="cpu", help="of Burn, as `train --device` takes it")
     parser.add_argument("--program", default="target/release/examples/pretrain_speed")
     parser.add_argument("--child", nargs=5, type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()

@@ -1,6 +1,6 @@
 //! Tokens a second of pre-training a random Llama of width 256:
 //! `pretrain_speed VOCABULARY [BATCH] [LENGTH] [STEPS] [WARM] [ACCUMULATION] [CHECKPOINTING]
-//! [BLOCKS] [HEAD] [DEVICE]`, `CHECKPOINTING` 0 or 1, `DEVICE` as in recipes, `cpu` if not given. Head
+//! [BLOCKS] [HEAD] [DEVICE]`, `CHECKPOINTING` 0 or 1, `DEVICE` as `train --device` takes it, `cpu` if not given. Head
 //! and embedding are one matrix, unless `HEAD` names the tokens of a trimmed head, 0 for none.
 //! Prints one JSON object.
 

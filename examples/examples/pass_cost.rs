@@ -103,12 +103,6 @@ fn run(args: &Args) -> Outcome {
     let model = CpuModel::load(&path, args.dtype.into())?;
     let loaded = memory("VmHWM:");
     let weights_bytes = model.bytes_per_pass();
-    let config = model.config();
-    let number = match args.dtype {
-        Dtype::F32 => size_of::<f32>(),
-        _ => size_of::<u16>(),
-    };
-    let row = config.layers * config.kv_heads * config.head_dim * 2 * number;
     let largest = args.tokens.iter().copied().max().unwrap_or(1);
     let before = bandwidth()?.bytes_per_second;
     let measured = Passes {
@@ -135,7 +129,7 @@ fn run(args: &Args) -> Outcome {
             })
             .collect(),
         threads: rayon::current_num_threads(),
-        cache_bytes: row * (args.context + largest),
+        cache_bytes: model.cache(args.context + largest).bytes(),
         loading_peak_bytes: loaded,
         resident_bytes,
         draft,

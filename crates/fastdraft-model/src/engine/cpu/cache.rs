@@ -74,6 +74,10 @@ impl<S: Stored> Kv<S> {
         }
     }
 
+    fn bytes(&self) -> usize {
+        size_of_val(&*self.keys) + size_of_val(&*self.values)
+    }
+
     fn write(&mut self, layer: usize, position: usize, key: &[f32], value: &[f32]) {
         let place = self.place;
         let dim = place.head_dim;
@@ -147,6 +151,15 @@ impl KvCache {
         self.capacity
     }
 
+    /// Bytes of keys and values at full capacity.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        match &self.numbers {
+            Numbers::F32(kv) => kv.bytes(),
+            Numbers::F16(kv) => kv.bytes(),
+        }
+    }
+
     /// Forgets all tokens from `len` on, in O(1); no effect when fewer are held.
     pub fn truncate(&mut self, len: usize) {
         self.len = self.len.min(len);
@@ -191,8 +204,10 @@ mod tests {
     fn what_is_written_is_read_in_the_format_of_the_cache() {
         let mut config = DecoderConfig::llama(10, 20, 2);
         (config.heads, config.kv_heads, config.head_dim) = (2, 2, 10);
-        for format in [KvFormat::F32, KvFormat::F16] {
+        for (format, size) in [(KvFormat::F32, 4), (KvFormat::F16, 2)] {
             let mut cache = KvCache::new(&config, 20, format);
+            // Keys have room for whole blocks of 16 positions.
+            assert_eq!(cache.bytes(), 2 * 20 * (32 + 20) * size);
             let number = |layer: usize, position: usize, i: usize| {
                 0.1 * (layer * 1000 + position * 20 + i) as f32
             };

@@ -9,7 +9,7 @@ use crate::shape::DecoderShape;
 const PIECE: f64 = 1024.0;
 
 /// Logits that exist at a time where training is in this process, their gradient in their place.
-const LOGITS: f64 = 8_388_608.0;
+const LOGITS: f64 = 33_554_432.0;
 
 /// Bytes on one device.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -48,7 +48,7 @@ pub(super) fn trainable(input: &PlanInput) -> u64 {
 /// A trained parameter takes 16 bytes with AdamW (Rajbhandari et al., arXiv 1910.02054, section
 /// 3.1). A token keeps, in each block, the inputs of both norms and of what follows them, queries,
 /// keys, values, the output of attention, and the gate, its partner and their product. On a
-/// processor the trainer also keeps the weights from before the stage and a copy of the head.
+/// processor the trainer also keeps the weights from before the stage.
 #[must_use]
 pub fn memory_use(
     input: &PlanInput,
@@ -72,10 +72,7 @@ pub fn memory_use(
         + 3 * draft.intermediate_size) as f64;
     let head = draft.head_size as f64;
     let (copies, logits) = match profile.kind {
-        ProfileKind::Cpu => (
-            (trained as f64 + head * draft.hidden_size as f64) * number,
-            (tokens * head).min(LOGITS) * 4.0,
-        ),
+        ProfileKind::Cpu => (trained as f64 * number, (tokens * head).min(LOGITS) * 4.0),
         _ => (0.0, tokens.min(PIECE) * head * 2.0 * 4.0),
     };
     MemoryUse {

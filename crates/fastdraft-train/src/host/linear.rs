@@ -9,8 +9,11 @@ use burn::{
     tensor::{Device, Tensor, TensorData},
 };
 
-use super::matrix::{Put, View, multiply};
-use crate::{error::TrainError, optim::host};
+use super::{
+    matrix::{Put, View, multiply},
+    values::Values,
+};
+use crate::error::TrainError;
 
 /// Gradients of a step, added up over its micro-batches.
 #[derive(Default)]
@@ -57,27 +60,9 @@ impl Sums {
     }
 }
 
-/// The values of a parameter.
-///
-/// # Errors
-/// [`TrainError::Tensor`] when they are not float32 values.
-pub(crate) fn values<const D: usize>(param: &Param<Tensor<D>>) -> Result<Vec<f32>, TrainError> {
-    vector(param.val().without_autodiff())
-}
-
-/// The values of a tensor.
-///
-/// # Errors
-/// As [`values`].
-pub(super) fn vector<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, TrainError> {
-    (host::data(tensor)?.try_into_vec()).map_err(|error| TrainError::Tensor {
-        reason: format!("{error:?}"),
-    })
-}
-
 /// A norm whose weight is in host memory.
 pub(super) struct Norm<'a> {
-    pub(super) gamma: Vec<f32>,
+    pub(super) gamma: Values,
     pub(super) epsilon: f64,
     pub(super) param: &'a Param<Tensor<1>>,
 }
@@ -85,7 +70,7 @@ pub(super) struct Norm<'a> {
 impl<'a> Norm<'a> {
     pub(super) fn read(norm: &'a RmsNorm) -> Result<Self, TrainError> {
         Ok(Self {
-            gamma: values(&norm.gamma)?,
+            gamma: Values::of(&norm.gamma)?,
             epsilon: norm.epsilon,
             param: &norm.gamma,
         })
@@ -94,8 +79,8 @@ impl<'a> Norm<'a> {
 
 /// A projection whose weights are in host memory.
 pub(super) struct Linear<'a> {
-    weight: Vec<f32>,
-    bias: Option<Vec<f32>>,
+    weight: Values,
+    bias: Option<Values>,
     pub(super) input: usize,
     pub(super) output: usize,
     layer: &'a nn::Linear,
@@ -105,8 +90,8 @@ impl<'a> Linear<'a> {
     pub(super) fn read(layer: &'a nn::Linear) -> Result<Self, TrainError> {
         let [input, output] = layer.weight.val().dims();
         Ok(Self {
-            weight: values(&layer.weight)?,
-            bias: layer.bias.as_ref().map(values).transpose()?,
+            weight: Values::of(&layer.weight)?,
+            bias: layer.bias.as_ref().map(Values::of).transpose()?,
             input,
             output,
             layer,
@@ -134,7 +119,7 @@ impl<'a> Linear<'a> {
         multiply(y, put, View::new(x, rows, self.input), self.matrix());
         if let Some(bias) = &self.bias {
             for row in y.chunks_exact_mut(self.output) {
-                for (value, bias) in row.iter_mut().zip(bias) {
+                for (value, bias) in row.iter_mut().zip(&**bias) {
                     *value += bias;
                 }
             }

@@ -1,6 +1,9 @@
 //! Matrix products on the host.
 
+use std::ops::Range;
+
 use gemm::Parallelism;
+use rayon::prelude::*;
 
 /// Multiplications below which threads cost more than they bring.
 const ALONE: usize = 1 << 21;
@@ -64,7 +67,7 @@ pub(crate) enum Put {
 }
 
 /// `out = a · b` or `out += a · b`, `out` row after row; large products use all threads. The
-/// result does not depend on when which thread runs.
+/// result depends neither on their number nor on when which one runs.
 pub(crate) fn multiply(out: &mut [f32], put: Put, a: View<'_>, b: View<'_>) {
     multiply_strided(out, b.columns, put, a, b);
 }
@@ -77,14 +80,18 @@ pub(crate) fn multiply_strided(
     a: View<'_>,
     b: View<'_>,
 ) {
-    let (m, n, k) = (a.rows, b.columns, a.columns);
-    let large = m.saturating_mul(n).saturating_mul(k) >= ALONE;
-    let threads = if large {
-        Parallelism::Rayon(0)
-    } else {
-        Parallelism::None
+    if a.rows.saturating_mul(b.columns).saturating_mul(a.columns) < ALONE {
+        return multiply_here(out, row_stride, put, a, b);
+    }
+    check(out, row_stride, a, b);
+    let out = Out {
+        values: out.as_mut_ptr(),
+        row_stride,
     };
-    product(out, row_stride, put, a, b, threads);
+    panels(a.rows, b.columns)
+        .into_par_iter()
+        // SAFETY: `check` keeps every index inside its slice, and panels do not overlap.
+        .for_each(|panel| unsafe { product(out, &panel, put, a, b) });
 }
 
 /// As [`multiply`] on the calling thread, with rows of `out` that are `row_stride` apart.
@@ -95,36 +102,102 @@ pub(crate) fn multiply_here(
     a: View<'_>,
     b: View<'_>,
 ) {
-    product(out, row_stride, put, a, b, Parallelism::None);
+    check(out, row_stride, a, b);
+    let whole = Panel {
+        rows: 0..a.rows,
+        columns: 0..b.columns,
+    };
+    let values = out.as_mut_ptr();
+    // SAFETY: `check` keeps every index inside its slice, and `out` is borrowed mutably.
+    unsafe { product(Out { values, row_stride }, &whole, put, a, b) };
 }
 
-fn product(
-    out: &mut [f32],
+fn check(out: &[f32], row_stride: usize, a: View<'_>, b: View<'_>) {
+    assert_eq!(a.columns, b.rows);
+    assert!(fits(out.len(), a.rows, b.columns, row_stride));
+    assert!(row_stride >= b.columns || a.rows < 2);
+}
+
+/// The first value of the result, and how far its rows are apart.
+#[derive(Clone, Copy)]
+struct Out {
+    values: *mut f32,
     row_stride: usize,
-    put: Put,
-    a: View<'_>,
-    b: View<'_>,
-    threads: Parallelism,
-) {
-    let (m, n, k) = (a.rows, b.columns, a.columns);
-    assert_eq!(k, b.rows);
-    assert!(fits(out.len(), m, n, row_stride) && (row_stride >= n || m < 2));
+}
+
+// SAFETY: threads write to panels that do not overlap.
+unsafe impl Send for Out {}
+// SAFETY: as above.
+unsafe impl Sync for Out {}
+
+/// A part of the result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Panel {
+    rows: Range<usize>,
+    columns: Range<usize>,
+}
+
+/// Rows and columns of a panel at most: what a product packs of either matrix stays in a core's
+/// cache, and is little beside what it multiplies.
+const MOST: (usize, usize) = (768, 1024);
+/// Panels are not cut into halves below these: the library adds up otherwise in products of at most
+/// 64 by 64.
+const LEAST: (usize, usize) = (96, 128);
+/// Panels begin at multiples of this.
+const EDGE: usize = 32;
+
+/// Panels of a result, at least two for each thread where it is large enough.
+fn panels(rows: usize, columns: usize) -> Vec<Panel> {
+    let (mut down, mut across) = (rows.div_ceil(MOST.0), columns.div_ceil(MOST.1));
+    while down * across < 2 * rayon::current_num_threads() {
+        if columns / across >= 2 * LEAST.1 {
+            across *= 2;
+        } else if rows / down >= 2 * LEAST.0 {
+            down *= 2;
+        } else {
+            break;
+        }
+    }
+    (parts(rows, down))
+        .flat_map(|rows| {
+            parts(columns, across).map(move |columns| Panel {
+                rows: rows.clone(),
+                columns,
+            })
+        })
+        .collect()
+}
+
+/// `count` parts of about one size.
+fn parts(length: usize, count: usize) -> impl Iterator<Item = Range<usize>> {
+    let edge = move |part: usize| match part == count {
+        true => length,
+        false => part * length / count / EDGE * EDGE,
+    };
+    (0..count).map(move |part| edge(part)..edge(part + 1))
+}
+
+/// A panel of `a · b`, on the calling thread.
+///
+/// # Safety
+/// Rows and columns of the panel are in `out`, in `a` and in `b`, and nobody else has the panel.
+unsafe fn product(out: Out, panel: &Panel, put: Put, a: View<'_>, b: View<'_>) {
     let signed = usize::cast_signed;
-    // SAFETY: `View` and the asserts keep every index inside its slice, and `out` is borrowed
-    // mutably, so it overlaps neither.
+    let (row, column) = (panel.rows.start, panel.columns.start);
+    // SAFETY: the caller's promise.
     unsafe {
         gemm::gemm(
-            m,
-            n,
-            k,
-            out.as_mut_ptr(),
+            panel.rows.len(),
+            panel.columns.len(),
+            a.columns,
+            out.values.add(row * out.row_stride + column),
             1,
-            signed(row_stride),
+            signed(out.row_stride),
             put == Put::Onto,
-            a.values.as_ptr(),
+            a.values.as_ptr().add(row * a.row_stride),
             signed(a.column_stride),
             signed(a.row_stride),
-            b.values.as_ptr(),
+            b.values.as_ptr().add(column * b.column_stride),
             signed(b.column_stride),
             signed(b.row_stride),
             1.0f32,
@@ -132,7 +205,7 @@ fn product(
             false,
             false,
             false,
-            threads,
+            Parallelism::None,
         );
     }
 }
@@ -167,6 +240,39 @@ mod tests {
         let mut over = vec![9.0; 4 * 6];
         multiply(&mut over, Put::Over, a, b);
         assert_eq!(over[0], out[0] - 1.0);
+    }
+
+    #[test]
+    fn every_value_is_in_one_panel() {
+        for (rows, columns) in [(1, 1), (170, 49_152), (5000, 256), (769, 1025), (200, 9)] {
+            let mut times = vec![0u8; rows * columns];
+            for panel in panels(rows, columns) {
+                let (high, wide) = (panel.rows.len(), panel.columns.len());
+                assert!((high > 64 || high == rows) && (wide > 64 || wide == columns));
+                for row in panel.rows {
+                    for column in panel.columns.clone() {
+                        times[row * columns + column] += 1;
+                    }
+                }
+            }
+            assert!(times.iter().all(|times| *times == 1), "{rows} {columns}");
+        }
+    }
+
+    #[test]
+    fn panels_change_no_bit() {
+        let (m, k, n) = (300, 700, 500);
+        let value = |i: usize| ((i * 7919) % 1000) as f32 / 997.0 - 0.5;
+        let a: Vec<f32> = (0..m * k).map(value).collect();
+        let b: Vec<f32> = (0..n * k).map(|i| value(i + 13)).collect();
+        let (a, b) = (View::new(&a, m, k), View::new(&b, n, k).t());
+        let stride = n + 5;
+        let mut parts = vec![2.0; m * stride];
+        let mut whole = parts.clone();
+        assert!(panels(m, n).len() > 1);
+        multiply_strided(&mut parts, stride, Put::Onto, a, b);
+        multiply_here(&mut whole, stride, Put::Onto, a, b);
+        assert_eq!(parts, whole);
     }
 
     #[test]

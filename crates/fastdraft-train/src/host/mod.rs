@@ -11,10 +11,12 @@ mod norm;
 mod pass;
 mod rotary;
 mod rows;
+mod values;
 pub(crate) mod vector;
 
-pub(crate) use linear::{Sums, values};
+pub(crate) use linear::Sums;
 pub(crate) use pass::{Pass, Tokens};
+pub(crate) use values::Values;
 
 #[cfg(test)]
 mod tests;

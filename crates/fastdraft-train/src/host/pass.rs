@@ -6,10 +6,11 @@ use fastdraft_model::decoder::Decoder;
 use super::{
     attention::Heads,
     block::{HostBlock, Kept, Setting},
-    linear::{Norm, Sums, vector},
+    linear::{Norm, Sums},
     norm,
     rotary::Rotary,
     rows::Rows,
+    values::copied,
 };
 use crate::error::TrainError;
 
@@ -170,5 +171,5 @@ fn embed(decoder: &Decoder, ids: &[i64]) -> Result<Vec<f32>, TrainError> {
     let table = decoder.embed_tokens.weight.val().without_autodiff();
     let ids = TensorData::new(ids.to_vec(), [ids.len()]);
     let ids = Tensor::from_data(ids, &table.device());
-    vector(table.select(0, ids))
+    copied(table.select(0, ids))
 }

@@ -1,6 +1,6 @@
 //! Decoder, head and loss together, forward and backward, on the host.
 
-use std::{ops::Range, slice::from_ref};
+use std::slice::from_ref;
 
 use burn::{
     module::Param,
@@ -14,26 +14,45 @@ use super::{Batch, row::gradient_in_place};
 use crate::{
     error::TrainError,
     host::{
-        Pass, Sums, Tokens,
+        Pass, Sums, Tokens, Values,
         matrix::{Put, View, multiply, multiply_strided},
-        values,
     },
 };
 
-/// What of the head is worked on at a time.
-#[derive(Clone, Copy)]
-struct Piece {
-    /// Logits that are in memory.
-    logits: usize,
-    /// Tokens in one product: what the product packs grows with them, and memory that is taken
-    /// and given back in large aligned pieces comes apart.
-    tokens: usize,
+/// Memory for the logits of some positions, taken once.
+pub(crate) struct Logits {
+    values: Vec<f32>,
+    /// How many are in memory at a time.
+    piece: usize,
 }
 
-const PIECE: Piece = Piece {
-    logits: 1 << 23,
-    tokens: 1 << 12,
-};
+impl Default for Logits {
+    fn default() -> Self {
+        Self {
+            values: Vec::new(),
+            piece: 1 << 25,
+        }
+    }
+}
+
+impl Logits {
+    /// Memory for as many of `positions` as are worked on at a time, and how far they are apart.
+    fn of(&mut self, positions: usize, size: usize) -> (&mut [f32], usize) {
+        let rows = (self.piece / size).clamp(1, positions.max(1));
+        let stride = apart(size);
+        if self.values.len() < rows * stride {
+            self.values = vec![0.0; rows * stride];
+        }
+        (&mut self.values[..rows * stride], stride)
+    }
+}
+
+/// An odd number of cache lines: columns of rows that are a power of two apart would all be in the
+/// same sets of a cache.
+fn apart(size: usize) -> usize {
+    const LINE: usize = 16;
+    (size.div_ceil(LINE) | 1) * LINE
+}
 
 /// Loss and gradients of a batch, all in closed form. The gradient of the logits takes their
 /// place a piece at a time: `[trained, head_size]` is never in memory as a whole.
@@ -41,11 +60,11 @@ const PIECE: Piece = Piece {
 /// # Errors
 /// [`TrainError::Tensor`] when the device does not hand tensors over as float32.
 pub fn fused(decoder: &Decoder, batch: &Batch) -> Result<(f32, GradientsParams), TrainError> {
-    fused_in(decoder, from_ref(batch), false, PIECE)
+    fused_all(decoder, from_ref(batch), false, &mut Logits::default())
 }
 
 /// As [`fused`], with the gradients of several batches added up; `checkpointing` keeps only the
-/// inputs of blocks until the backward pass.
+/// inputs of blocks until the backward pass. A later step can use the same `logits`.
 ///
 /// # Errors
 /// As [`fused`].
@@ -53,15 +72,7 @@ pub(crate) fn fused_all(
     decoder: &Decoder,
     batches: &[Batch],
     checkpointing: bool,
-) -> Result<(f32, GradientsParams), TrainError> {
-    fused_in(decoder, batches, checkpointing, PIECE)
-}
-
-fn fused_in(
-    decoder: &Decoder,
-    batches: &[Batch],
-    checkpointing: bool,
-    piece: Piece,
+    logits: &mut Logits,
 ) -> Result<(f32, GradientsParams), TrainError> {
     let head = Head::read(decoder)?;
     let mut sums = Sums::default();
@@ -74,7 +85,7 @@ fn fused_in(
             wanted: &batch.positions,
         };
         let (pass, hidden) = Pass::forward(decoder, tokens, checkpointing)?;
-        let (loss, below) = head.loss(&hidden, batch, piece, &mut sums);
+        let (loss, below) = head.loss(&hidden, batch, logits, &mut sums);
         total += loss;
         drop(hidden);
         pass.backward(&below, &mut sums)?;
@@ -86,7 +97,7 @@ fn fused_in(
 /// The head with its weights in host memory.
 struct Head<'a> {
     param: &'a Param<Tensor<2>>,
-    weight: Vec<f32>,
+    weight: Values,
     /// Rows are tokens, as in an embedding.
     tied: bool,
     width: usize,
@@ -106,29 +117,19 @@ impl<'a> Head<'a> {
         };
         Ok(Self {
             param,
-            weight: values(param)?,
+            weight: Values::of(param)?,
             tied,
             width,
             size,
         })
     }
 
-    /// Tokens a product at a time, as ranges of columns.
-    fn blocks(&self, piece: Piece) -> impl Iterator<Item = Range<usize>> {
-        let (size, tokens) = (self.size, piece.tokens);
-        (0..size)
-            .step_by(tokens)
-            .map(move |start| start..size.min(start + tokens))
-    }
-
-    /// Columns of the head, `[width, columns]`.
-    fn matrix(&self, columns: &Range<usize>) -> View<'_> {
+    /// `[width, size]`.
+    fn matrix(&self) -> View<'_> {
         if self.tied {
-            let rows = &self.weight[columns.start * self.width..];
-            View::new(rows, columns.len(), self.width).t()
+            View::new(&self.weight, self.size, self.width).t()
         } else {
-            let weight = &self.weight[columns.start..];
-            View::strided(weight, self.width, columns.len(), self.size)
+            View::new(&self.weight, self.width, self.size)
         }
     }
 
@@ -138,12 +139,12 @@ impl<'a> Head<'a> {
         &self,
         hidden: &[f32],
         batch: &Batch,
-        piece: Piece,
+        logits: &mut Logits,
         sums: &mut Sums,
     ) -> (f64, Vec<f32>) {
         let (width, size) = (self.width, self.size);
-        let rows = (piece.logits / size).clamp(1, batch.trained());
-        let mut buffer = vec![0.0; rows * size];
+        let (buffer, stride) = logits.of(batch.trained(), size);
+        let rows = buffer.len() / stride;
         let mut below = vec![0.0; hidden.len()];
         let mut total = 0.0;
         let pieces = hidden
@@ -151,60 +152,26 @@ impl<'a> Head<'a> {
             .zip(below.chunks_mut(rows * width));
         for ((x, below), goals) in pieces.zip(batch.goals.chunks(rows)) {
             let rows = goals.len();
-            let values = &mut buffer[..rows * size];
+            let values = &mut buffer[..rows * stride];
             let x = View::new(x, rows, width);
-            self.logits(x, values, piece);
-            let losses: Vec<f64> = (values.par_chunks_exact_mut(size))
+            multiply_strided(values, stride, Put::Over, x, self.matrix());
+            let losses: Vec<f64> = (values.par_chunks_exact_mut(stride))
                 .zip(goals)
-                .map(|(row, goal)| gradient_in_place(goal, row))
+                .map(|(row, goal)| gradient_in_place(goal, &mut row[..size]))
                 .collect();
             total += losses.iter().sum::<f64>();
-            self.below(values, below, piece);
+            let gradient = View::strided(values, rows, size, stride);
+            multiply(below, Put::Over, gradient, self.matrix().t());
             if self.param.is_require_grad() {
-                self.own(x, values, piece, sums);
+                let (sum, put) = sums.of(self.param);
+                if self.tied {
+                    multiply(sum, put, gradient.t(), x);
+                } else {
+                    multiply(sum, put, x.t(), gradient);
+                }
             }
         }
         (total, below)
-    }
-
-    /// `[rows, size]` from the stream `x`, `[rows, width]`.
-    fn logits(&self, x: View<'_>, values: &mut [f32], piece: Piece) {
-        for columns in self.blocks(piece) {
-            let weight = self.matrix(&columns);
-            let values = &mut values[columns.start..];
-            multiply_strided(values, self.size, Put::Over, x, weight);
-        }
-    }
-
-    /// The gradient of the stream from that of the logits.
-    fn below(&self, gradient: &[f32], below: &mut [f32], piece: Piece) {
-        let mut put = Put::Over;
-        for columns in self.blocks(piece) {
-            let gradient = self.columns(gradient, &columns);
-            multiply(below, put, gradient, self.matrix(&columns).t());
-            put = Put::Onto;
-        }
-    }
-
-    /// Adds the gradient of the head to the sums.
-    fn own(&self, x: View<'_>, gradient: &[f32], piece: Piece, sums: &mut Sums) {
-        let (sum, put) = sums.of(self.param);
-        for columns in self.blocks(piece) {
-            let gradient = self.columns(gradient, &columns);
-            if self.tied {
-                let rows = columns.start * self.width..columns.end * self.width;
-                multiply(&mut sum[rows], put, gradient.t(), x);
-            } else {
-                let sum = &mut sum[columns.start..];
-                multiply_strided(sum, self.size, put, x.t(), gradient);
-            }
-        }
-    }
-
-    /// Columns of `[rows, size]`.
-    fn columns<'v>(&self, values: &'v [f32], columns: &Range<usize>) -> View<'v> {
-        let rows = values.len() / self.size;
-        View::strided(&values[columns.start..], rows, columns.len(), self.size)
     }
 }
 
@@ -279,10 +246,13 @@ mod tests {
                 let expected = plain(&decoder, &batch);
                 let value = expected.clone().into_scalar::<f32>();
                 let expected = GradientsParams::from_grads(expected.backward(), &decoder);
-                for (logits, tokens) in [(1, 40), (100, 7), (400, 10), (1 << 10, 64)] {
-                    let piece = Piece { logits, tokens };
+                for piece in [1, 100, 400, 1 << 10] {
+                    let mut logits = Logits {
+                        values: Vec::new(),
+                        piece,
+                    };
                     let (fused, gradients) =
-                        fused_in(&decoder, from_ref(&batch), false, piece).unwrap();
+                        fused_all(&decoder, from_ref(&batch), false, &mut logits).unwrap();
                     assert!((fused - value).abs() < 1e-5, "{loss:?}: {fused} {value}");
                     let mut compare = Compare(&gradients, &expected, 0);
                     decoder.visit(&mut compare);

@@ -24,7 +24,7 @@ mod row;
 pub use batch::{Batch, Row};
 pub(crate) use checkpointed::checkpointed;
 pub use fused::fused;
-pub(crate) use fused::fused_all;
+pub(crate) use fused::{Logits, fused_all};
 pub use kind::Loss;
 pub use objective::Objective;
 pub(crate) use plain::plain_of;

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     checkpoint::tensors,
     error::TrainError,
-    loss::{Batch, Objective, Row, checkpointed, fused_all, gradients, logits, plain_of},
+    loss::{Batch, Logits, Objective, Row, checkpointed, fused_all, gradients, logits, plain_of},
     optim::AdamW,
     progress::Progress,
     spans,
@@ -135,6 +135,7 @@ impl Trainer {
         let mut optimizer =
             (state.optimizer.take()).unwrap_or_else(|| AdamW::new(config.optimizer));
         let mut decoder = self.decoder.clone();
+        let mut logits = Logits::default();
         let (start, before) = (Instant::now(), state.seconds);
         let _stage = spans::stage(&config.name);
         loop {
@@ -152,7 +153,9 @@ impl Trainer {
             let (mut loss, mut norm) = (None, None);
             if let Some(batch) = batch {
                 let at = |source| at_step(config, &state, source);
-                let (value, gradients) = self.backward(&decoder, batch, config).map_err(at)?;
+                let (value, gradients) = self
+                    .backward(&decoder, batch, config, &mut logits)
+                    .map_err(at)?;
                 if !value.is_finite() {
                     return Err(TrainError::Diverged {
                         stage: config.name.clone(),
@@ -198,11 +201,12 @@ impl Trainer {
         decoder: &Decoder,
         batch: Batch,
         config: &StageConfig,
+        held: &mut Logits,
     ) -> Result<(f32, GradientsParams), TrainError> {
         let whole = batch.trained();
         let parts = batch.split(config.batch);
         if self.on_host && self.objective.is_none() {
-            return fused_all(decoder, &parts, config.gradient_checkpointing);
+            return fused_all(decoder, &parts, config.gradient_checkpointing, held);
         }
         let (mut total, mut sum) = (0.0, GradientsParams::new());
         for part in &parts {

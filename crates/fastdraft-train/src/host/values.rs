@@ -1,0 +1,72 @@
+//! Parameters in host memory.
+
+use std::ops::Deref;
+
+use burn::{
+    backend::{Flex, flex::FlexTensor},
+    module::Param,
+    tensor::Tensor,
+};
+
+use crate::{error::TrainError, optim::host};
+
+/// The values of a tensor, row after row. While they are kept, an update of the tensor copies it.
+pub(crate) enum Values {
+    /// The tensor's own memory, float32 without gaps.
+    Shared(FlexTensor),
+    /// Of a device that is not Burn's CPU.
+    Copied(Vec<f32>),
+}
+
+impl Values {
+    /// The values of a parameter.
+    ///
+    /// # Errors
+    /// [`TrainError::Tensor`] when they are not float32 values.
+    pub(crate) fn of<const D: usize>(param: &Param<Tensor<D>>) -> Result<Self, TrainError> {
+        let tensor = param.val().without_autodiff();
+        match tensor.clone().try_into_primitive::<Flex>() {
+            Ok(shared) if shared.as_slice::<f32>().is_some() => Ok(Self::Shared(shared)),
+            _ => copied(tensor).map(Self::Copied),
+        }
+    }
+}
+
+impl Deref for Values {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        match self {
+            Self::Shared(tensor) => tensor.as_slice().unwrap_or_default(),
+            Self::Copied(values) => values,
+        }
+    }
+}
+
+/// The values of a tensor, in memory of their own.
+///
+/// # Errors
+/// As [`Values::of`].
+pub(super) fn copied<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>, TrainError> {
+    (host::data(tensor)?.try_into_vec()).map_err(|error| TrainError::Tensor {
+        reason: format!("{error:?}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+
+    #[test]
+    fn values_are_shared_unless_they_lie_apart() {
+        let device = Device::flex();
+        let matrix = Tensor::<2>::from_floats([[1.0, 2.0], [3.0, 4.0]], &device);
+        let plain = Values::of(&Param::from_tensor(matrix.clone())).unwrap();
+        assert!(matches!(plain, Values::Shared(_)));
+        assert_eq!(*plain, [1.0, 2.0, 3.0, 4.0]);
+        let turned = Values::of(&Param::from_tensor(matrix.transpose())).unwrap();
+        assert_eq!(*turned, [1.0, 3.0, 2.0, 4.0]);
+    }
+}

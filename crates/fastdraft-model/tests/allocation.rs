@@ -1,4 +1,4 @@
-//! A warm pass of the CPU engine allocates nothing.
+//! A warm pass of the CPU engine allocates nothing, but for what gathers the threads of a long one.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::{
@@ -64,11 +64,14 @@ fn warm_passes_do_not_allocate() {
         pass(&prompt[..8], 392);
         let before = ALLOCATIONS.load(Ordering::Relaxed);
         let passes = 200;
+        let mut long = 0;
         for i in 0..passes {
+            long += usize::from((1 + i % 8) * model.bytes_per_pass() >= 1 << 26);
             pass(&prompt[..1 + i % 8], 200 + i % 100);
         }
         let count = ALLOCATIONS.load(Ordering::Relaxed) - before;
-        // The thread pool's queue grows by a block for every 63 jobs from outside.
-        assert!(count <= passes / 20, "{format:?}: {count} allocations");
+        // The thread pool's queues grow by a block for every 63 jobs from outside.
+        let most = long + passes / 20;
+        assert!(count <= most, "{format:?}: {count} allocations");
     }
 }

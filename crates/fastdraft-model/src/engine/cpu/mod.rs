@@ -5,6 +5,7 @@
 
 mod arch;
 mod attention;
+mod awake;
 #[cfg(feature = "specdec")]
 mod batch;
 mod cache;

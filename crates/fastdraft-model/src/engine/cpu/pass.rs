@@ -1,7 +1,11 @@
 //! One forward pass over the new tokens of one or more sequences.
 
-use super::{cache::KvCache, model::CpuModel, ops, workspace::Workspace};
+use super::{awake, cache::KvCache, model::CpuModel, ops, workspace::Workspace};
 use crate::error::ModelError;
+
+/// Bytes of weights, once for every token, above which gathering the threads of a pass costs less
+/// than waking them again and again.
+const LONG: usize = 1 << 26;
 
 /// The part of a pass that belongs to one sequence.
 #[derive(Debug)]
@@ -29,8 +33,13 @@ impl CpuModel {
         logits: &mut Vec<f32>,
     ) -> Result<(), ModelError> {
         self.check(segments)?;
-        // From inside the pool a product costs no wake-up of this thread.
-        rayon::scope(|_| self.run(segments, work, logits));
+        let tokens: usize = segments.iter().map(|segment| segment.tokens.len()).sum();
+        if tokens * self.bytes_per_pass() < LONG {
+            // From inside the pool a product costs no wake-up of this thread.
+            rayon::scope(|_| self.run(segments, work, logits));
+        } else {
+            awake::during(|| self.run(segments, work, logits));
+        }
         Ok(())
     }
 

@@ -19,7 +19,7 @@ use super::{
     four_bit::{PackedFourBit, Runs},
     int8::{Activations, PackedInt8},
     kernels,
-    lanes::{Eight, Integers, attention_entry_points, entry_points},
+    lanes::{self, Eight, Quads, Words, attention_entry_points, entry_points},
     packed::Packed,
 };
 
@@ -84,25 +84,17 @@ impl Eight for Avx2 {
     }
 }
 
-impl Integers for Avx2 {
-    type E = Self;
-    type Words = __m256i;
+impl Words for Avx2 {
+    const TOKENS: usize = 4;
+    type Weights = [__m256i; 2];
     type Pair = __m256i;
-    type WordSums = __m256i;
-    type Quads = __m256i;
-    /// Sixteen 16-bit sums: eight products of at most 15 · 127 each stay below 2¹⁵.
-    type QuadSums = __m256i;
+    type Sums = [__m256i; 2];
+    type F = [__m256; 2];
 
     #[inline(always)]
-    unsafe fn words(at: *const i8) -> __m256i {
+    unsafe fn weights(at: *const i8) -> [__m256i; 2] {
         // SAFETY: the caller's promise.
-        unsafe { _mm256_cvtepi8_epi16(_mm_loadu_si128(at.cast())) }
-    }
-
-    #[inline(always)]
-    unsafe fn word_zero() -> __m256i {
-        // SAFETY: the caller's promise.
-        unsafe { _mm256_setzero_si256() }
+        unsafe { [at, at.add(16)].map(|at| _mm256_cvtepi8_epi16(_mm_loadu_si128(at.cast()))) }
     }
 
     #[inline(always)]
@@ -112,16 +104,46 @@ impl Integers for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn word_add(sums: __m256i, w: __m256i, x: __m256i) -> __m256i {
+    unsafe fn sums() -> [__m256i; 2] {
         // SAFETY: the caller's promise.
-        unsafe { _mm256_add_epi32(sums, _mm256_madd_epi16(w, x)) }
+        unsafe { [_mm256_setzero_si256(); 2] }
     }
 
     #[inline(always)]
-    unsafe fn word_floats(sums: __m256i) -> __m256 {
+    unsafe fn add(sums: [__m256i; 2], w: [__m256i; 2], x: __m256i) -> [__m256i; 2] {
         // SAFETY: the caller's promise.
-        unsafe { _mm256_cvtepi32_ps(sums) }
+        unsafe {
+            [
+                _mm256_add_epi32(sums[0], _mm256_madd_epi16(w[0], x)),
+                _mm256_add_epi32(sums[1], _mm256_madd_epi16(w[1], x)),
+            ]
+        }
     }
+
+    #[inline(always)]
+    unsafe fn totals() -> [__m256; 2] {
+        // SAFETY: the caller's promise.
+        unsafe { [_mm256_setzero_ps(); 2] }
+    }
+
+    #[inline(always)]
+    unsafe fn scaled(sums: [__m256i; 2], scales: *const f32, totals: [__m256; 2]) -> [__m256; 2] {
+        // SAFETY: the caller's promise.
+        unsafe { lanes::scaled::<Self>(sums.map(|s| _mm256_cvtepi32_ps(s)), scales, totals) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(totals: [__m256; 2], scale: f32, to: &mut [f32; 2 * LANES]) {
+        // SAFETY: the caller's promise.
+        unsafe { lanes::store::<Self>(totals, scale, to) }
+    }
+}
+
+impl Quads for Avx2 {
+    type E = Self;
+    type Weights = __m256i;
+    /// Sixteen 16-bit sums: eight products of at most 15 · 127 each stay below 2¹⁵.
+    type Sums = __m256i;
 
     #[inline(always)]
     unsafe fn nibbles(at: *const u8) -> [__m256i; 2] {
@@ -136,13 +158,13 @@ impl Integers for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn quad_zero() -> __m256i {
+    unsafe fn zero() -> __m256i {
         // SAFETY: the caller's promise.
         unsafe { _mm256_setzero_si256() }
     }
 
     #[inline(always)]
-    unsafe fn quad_add(sums: __m256i, w: __m256i, x: *const i8) -> __m256i {
+    unsafe fn add(sums: __m256i, w: __m256i, x: *const i8) -> __m256i {
         // SAFETY: the caller's promise.
         unsafe {
             let four = _mm256_set1_epi32(x.cast::<i32>().read_unaligned());
@@ -151,7 +173,7 @@ impl Integers for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn quad_floats(sums: __m256i) -> __m256 {
+    unsafe fn floats(sums: __m256i) -> __m256 {
         // SAFETY: the caller's promise.
         unsafe { _mm256_cvtepi32_ps(_mm256_madd_epi16(sums, _mm256_set1_epi16(1))) }
     }

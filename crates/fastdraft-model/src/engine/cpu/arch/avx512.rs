@@ -2,10 +2,12 @@
 
 use std::{
     arch::x86_64::{
-        __m256, __m256i, __m512, _mm256_cvtepi32_ps, _mm256_dpbusd_epi32, _mm256_dpwssd_epi32,
-        _mm256_loadu_ps, _mm256_set1_epi32, _mm256_setzero_si256, _mm256_storeu_ps,
+        __m256, __m256i, __m512, __m512i, _mm256_cvtepi32_ps, _mm256_dpbusd_epi32, _mm256_loadu_ps,
+        _mm256_loadu_si256, _mm256_set1_epi32, _mm256_setzero_si256, _mm256_storeu_ps,
         _mm512_broadcast_f32x8, _mm512_castps256_ps512, _mm512_castps512_ps256,
-        _mm512_extractf32x8_ps, _mm512_fmadd_ps, _mm512_insertf32x8, _mm512_setzero_ps,
+        _mm512_cvtepi8_epi16, _mm512_cvtepi32_ps, _mm512_dpwssd_epi32, _mm512_extractf32x8_ps,
+        _mm512_fmadd_ps, _mm512_insertf32x8, _mm512_loadu_ps, _mm512_mul_ps, _mm512_set1_epi32,
+        _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_storeu_ps,
     },
     ops::Range,
 };
@@ -22,7 +24,7 @@ use super::{
     four_bit::{PackedFourBit, Runs},
     int8::{Activations, PackedInt8},
     kernels,
-    lanes::{Columns, Eight, Integers, entry_points},
+    lanes::{Columns, Eight, Quads, Words, entry_points},
     packed::Packed,
 };
 
@@ -75,43 +77,65 @@ impl Columns for Avx512 {
     }
 }
 
-impl Integers for Avx512 {
+impl Words for Avx512 {
+    const TOKENS: usize = 8;
+    type Weights = __m512i;
+    type Pair = __m512i;
+    type Sums = __m512i;
+    type F = __m512;
+
+    #[inline(always)]
+    unsafe fn weights(at: *const i8) -> __m512i {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_cvtepi8_epi16(_mm256_loadu_si256(at.cast())) }
+    }
+
+    #[inline(always)]
+    unsafe fn pair(x: *const i16) -> __m512i {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_set1_epi32(x.cast::<i32>().read_unaligned()) }
+    }
+
+    #[inline(always)]
+    unsafe fn sums() -> __m512i {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_setzero_si512() }
+    }
+
+    #[inline(always)]
+    unsafe fn add(sums: __m512i, w: __m512i, x: __m512i) -> __m512i {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_dpwssd_epi32(sums, w, x) }
+    }
+
+    #[inline(always)]
+    unsafe fn totals() -> __m512 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_setzero_ps() }
+    }
+
+    #[inline(always)]
+    unsafe fn scaled(sums: __m512i, scales: *const f32, totals: __m512) -> __m512 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_fmadd_ps(_mm512_cvtepi32_ps(sums), _mm512_loadu_ps(scales), totals) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(totals: __m512, scale: f32, to: &mut [f32; 2 * LANES]) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            _mm512_storeu_ps(
+                to.as_mut_ptr(),
+                _mm512_mul_ps(totals, _mm512_set1_ps(scale)),
+            )
+        }
+    }
+}
+
+impl Quads for Avx512 {
     type E = Avx2;
-    type Words = __m256i;
-    type Pair = __m256i;
-    type WordSums = __m256i;
-    type Quads = __m256i;
-    type QuadSums = __m256i;
-
-    #[inline(always)]
-    unsafe fn words(at: *const i8) -> __m256i {
-        // SAFETY: the caller's promise.
-        unsafe { Avx2::words(at) }
-    }
-
-    #[inline(always)]
-    unsafe fn word_zero() -> __m256i {
-        // SAFETY: the caller's promise.
-        unsafe { _mm256_setzero_si256() }
-    }
-
-    #[inline(always)]
-    unsafe fn pair(x: *const i16) -> __m256i {
-        // SAFETY: the caller's promise.
-        unsafe { Avx2::pair(x) }
-    }
-
-    #[inline(always)]
-    unsafe fn word_add(sums: __m256i, w: __m256i, x: __m256i) -> __m256i {
-        // SAFETY: the caller's promise.
-        unsafe { _mm256_dpwssd_epi32(sums, w, x) }
-    }
-
-    #[inline(always)]
-    unsafe fn word_floats(sums: __m256i) -> __m256 {
-        // SAFETY: the caller's promise.
-        unsafe { _mm256_cvtepi32_ps(sums) }
-    }
+    type Weights = __m256i;
+    type Sums = __m256i;
 
     #[inline(always)]
     unsafe fn nibbles(at: *const u8) -> [__m256i; 2] {
@@ -120,13 +144,13 @@ impl Integers for Avx512 {
     }
 
     #[inline(always)]
-    unsafe fn quad_zero() -> __m256i {
+    unsafe fn zero() -> __m256i {
         // SAFETY: the caller's promise.
         unsafe { _mm256_setzero_si256() }
     }
 
     #[inline(always)]
-    unsafe fn quad_add(sums: __m256i, w: __m256i, x: *const i8) -> __m256i {
+    unsafe fn add(sums: __m256i, w: __m256i, x: *const i8) -> __m256i {
         // SAFETY: the caller's promise.
         unsafe {
             let four = _mm256_set1_epi32(x.cast::<i32>().read_unaligned());
@@ -135,7 +159,7 @@ impl Integers for Avx512 {
     }
 
     #[inline(always)]
-    unsafe fn quad_floats(sums: __m256i) -> __m256 {
+    unsafe fn floats(sums: __m256i) -> __m256 {
         // SAFETY: the caller's promise.
         unsafe { _mm256_cvtepi32_ps(sums) }
     }

@@ -103,35 +103,70 @@ impl<E: Eight> Columns for E {
     }
 }
 
-/// Sums of integer products. They are exact, so the order inside a sum is free.
-pub(super) trait Integers {
-    type E: Eight;
-
-    /// Two 16-bit weights of each of eight rows.
-    type Words: Copy;
+/// Sums of 16-bit products for sixteen rows. They are exact, so the order inside a sum is free.
+pub(super) trait Words {
+    /// Tokens whose sums stay in registers, 4 or 8.
+    const TOKENS: usize;
+    /// Two weights of each row.
+    type Weights: Copy;
     /// Two values of a token, for every row.
     type Pair: Copy;
-    /// Eight sums, one for each row.
-    type WordSums: Copy;
-    /// Sixteen signed bytes at `at`.
-    unsafe fn words(at: *const i8) -> Self::Words;
+    type Sums: Copy;
+    type F: Copy;
+    /// 32 signed bytes at `at`.
+    unsafe fn weights(at: *const i8) -> Self::Weights;
     /// The two values at `x`.
     unsafe fn pair(x: *const i16) -> Self::Pair;
-    unsafe fn word_zero() -> Self::WordSums;
+    unsafe fn sums() -> Self::Sums;
     /// Adds the products of every row.
-    unsafe fn word_add(sums: Self::WordSums, w: Self::Words, x: Self::Pair) -> Self::WordSums;
-    unsafe fn word_floats(sums: Self::WordSums) -> <Self::E as Eight>::F;
+    unsafe fn add(sums: Self::Sums, w: Self::Weights, x: Self::Pair) -> Self::Sums;
+    unsafe fn totals() -> Self::F;
+    /// Adds every row's sum times its scale, of sixteen at `scales`.
+    unsafe fn scaled(sums: Self::Sums, scales: *const f32, totals: Self::F) -> Self::F;
+    /// The totals times the scale of a token.
+    unsafe fn store(totals: Self::F, scale: f32, to: &mut [f32; 2 * LANES]);
+}
+
+/// Two registers of eight sums each, scaled and added as [`Words`] has it.
+#[inline(always)]
+pub(super) unsafe fn scaled<E: Eight>(
+    sums: [E::F; 2],
+    scales: *const f32,
+    totals: [E::F; 2],
+) -> [E::F; 2] {
+    // SAFETY: the caller's promise.
+    unsafe {
+        [
+            E::fma(sums[0], E::load(scales), totals[0]),
+            E::fma(sums[1], E::load(scales.add(LANES)), totals[1]),
+        ]
+    }
+}
+
+/// Two registers of totals, stored as [`Words`] has it.
+#[inline(always)]
+pub(super) unsafe fn store<E: Eight>(totals: [E::F; 2], scale: f32, to: &mut [f32; 2 * LANES]) {
+    let (halves, _) = to.as_chunks_mut::<LANES>();
+    for (total, half) in totals.into_iter().zip(halves) {
+        // SAFETY: the caller's promise.
+        unsafe { E::store(E::multiply(total, E::splat(scale)), half) };
+    }
+}
+
+/// Sums of byte products, exact too.
+pub(super) trait Quads {
+    type E: Eight;
 
     /// Four bytes below 16 of each of eight rows.
-    type Quads: Copy;
+    type Weights: Copy;
     /// Eight sums, one for each row, of at most 32 products.
-    type QuadSums: Copy;
+    type Sums: Copy;
     /// Low and high halves of the 32 bytes at `at`.
-    unsafe fn nibbles(at: *const u8) -> [Self::Quads; 2];
-    unsafe fn quad_zero() -> Self::QuadSums;
+    unsafe fn nibbles(at: *const u8) -> [Self::Weights; 2];
+    unsafe fn zero() -> Self::Sums;
     /// Adds the products of every row with the four values at `x`.
-    unsafe fn quad_add(sums: Self::QuadSums, w: Self::Quads, x: *const i8) -> Self::QuadSums;
-    unsafe fn quad_floats(sums: Self::QuadSums) -> <Self::E as Eight>::F;
+    unsafe fn add(sums: Self::Sums, w: Self::Weights, x: *const i8) -> Self::Sums;
+    unsafe fn floats(sums: Self::Sums) -> <Self::E as Eight>::F;
 }
 
 /// A kernel of every kind for one instruction set; the features named must be there, and the

@@ -10,6 +10,7 @@ use std::{
         vreinterpretq_s8_s32, vreinterpretq_s8_u8, vreinterpretq_s16_s32, vreinterpretq_u32_f32,
         vshlq_n_u32, vshrq_n_u8, vst1q_f32,
     },
+    array,
     ops::Range,
 };
 
@@ -23,7 +24,7 @@ use super::{
     four_bit::{PackedFourBit, Runs},
     int8::{Activations, PackedInt8},
     kernels,
-    lanes::{Eight, Integers, attention_entry_points, entry_points},
+    lanes::{self, Eight, Quads, Words, attention_entry_points, entry_points},
     packed::Packed,
 };
 
@@ -109,29 +110,26 @@ impl Eight for Neon {
     }
 }
 
-impl Integers for Neon {
-    type E = Self;
-    type Words = [int16x8_t; 2];
+impl Words for Neon {
+    const TOKENS: usize = 4;
+    type Weights = [int16x8_t; 4];
     type Pair = int16x8_t;
     /// Two for each row.
-    type WordSums = [int32x4_t; 4];
-    type Quads = [int8x16_t; 2];
-    /// Two rows of four columns each: eight products of at most 15 · 127 stay below 2¹⁵.
-    type QuadSums = [int16x8_t; 4];
+    type Sums = [int32x4_t; 8];
+    type F = [[float32x4_t; 2]; 2];
 
     #[inline(always)]
-    unsafe fn words(at: *const i8) -> Self::Words {
+    unsafe fn weights(at: *const i8) -> Self::Weights {
         // SAFETY: the caller's promise.
         unsafe {
-            let bytes = vld1q_s8(at);
-            [vmovl_s8(vget_low_s8(bytes)), vmovl_high_s8(bytes)]
+            let (a, b) = (vld1q_s8(at), vld1q_s8(at.add(16)));
+            [
+                vmovl_s8(vget_low_s8(a)),
+                vmovl_high_s8(a),
+                vmovl_s8(vget_low_s8(b)),
+                vmovl_high_s8(b),
+            ]
         }
-    }
-
-    #[inline(always)]
-    unsafe fn word_zero() -> Self::WordSums {
-        // SAFETY: the caller's promise.
-        unsafe { [vdupq_n_s32(0); 4] }
     }
 
     #[inline(always)]
@@ -141,31 +139,54 @@ impl Integers for Neon {
     }
 
     #[inline(always)]
-    unsafe fn word_add(s: Self::WordSums, w: Self::Words, x: int16x8_t) -> Self::WordSums {
+    unsafe fn sums() -> Self::Sums {
+        // SAFETY: the caller's promise.
+        unsafe { [vdupq_n_s32(0); 8] }
+    }
+
+    #[inline(always)]
+    unsafe fn add(sums: Self::Sums, w: Self::Weights, x: int16x8_t) -> Self::Sums {
+        // SAFETY: the caller's promise.
+        array::from_fn(|i| unsafe {
+            if i % 2 == 0 {
+                vmlal_s16(sums[i], vget_low_s16(w[i / 2]), vget_low_s16(x))
+            } else {
+                vmlal_high_s16(sums[i], w[i / 2], x)
+            }
+        })
+    }
+
+    #[inline(always)]
+    unsafe fn totals() -> Self::F {
+        // SAFETY: the caller's promise.
+        unsafe { [<Self as Eight>::zero(); 2] }
+    }
+
+    #[inline(always)]
+    unsafe fn scaled(s: Self::Sums, scales: *const f32, totals: Self::F) -> Self::F {
         // SAFETY: the caller's promise.
         unsafe {
-            [
-                vmlal_s16(s[0], vget_low_s16(w[0]), vget_low_s16(x)),
-                vmlal_high_s16(s[1], w[0], x),
-                vmlal_s16(s[2], vget_low_s16(w[1]), vget_low_s16(x)),
-                vmlal_high_s16(s[3], w[1], x),
-            ]
+            let four = |i: usize| vcvtq_f32_s32(vpaddq_s32(s[i], s[i + 1]));
+            let sums = [[four(0), four(2)], [four(4), four(6)]];
+            lanes::scaled::<Self>(sums, scales, totals)
         }
     }
 
     #[inline(always)]
-    unsafe fn word_floats(s: Self::WordSums) -> [float32x4_t; 2] {
+    unsafe fn store(totals: Self::F, scale: f32, to: &mut [f32; 2 * LANES]) {
         // SAFETY: the caller's promise.
-        unsafe {
-            [
-                vcvtq_f32_s32(vpaddq_s32(s[0], s[1])),
-                vcvtq_f32_s32(vpaddq_s32(s[2], s[3])),
-            ]
-        }
+        unsafe { lanes::store::<Self>(totals, scale, to) }
     }
+}
+
+impl Quads for Neon {
+    type E = Self;
+    type Weights = [int8x16_t; 2];
+    /// Two rows of four columns each: eight products of at most 15 · 127 stay below 2¹⁵.
+    type Sums = [int16x8_t; 4];
 
     #[inline(always)]
-    unsafe fn nibbles(at: *const u8) -> [Self::Quads; 2] {
+    unsafe fn nibbles(at: *const u8) -> [Self::Weights; 2] {
         // SAFETY: the caller's promise.
         unsafe {
             let (a, b, low) = (vld1q_u8(at), vld1q_u8(at.add(16)), vdupq_n_u8(15));
@@ -177,13 +198,13 @@ impl Integers for Neon {
     }
 
     #[inline(always)]
-    unsafe fn quad_zero() -> Self::QuadSums {
+    unsafe fn zero() -> Self::Sums {
         // SAFETY: the caller's promise.
         unsafe { [vdupq_n_s16(0); 4] }
     }
 
     #[inline(always)]
-    unsafe fn quad_add(s: Self::QuadSums, w: Self::Quads, x: *const i8) -> Self::QuadSums {
+    unsafe fn add(s: Self::Sums, w: Self::Weights, x: *const i8) -> Self::Sums {
         // SAFETY: the caller's promise.
         unsafe {
             let four = vreinterpretq_s8_s32(vdupq_n_s32(x.cast::<i32>().read_unaligned()));
@@ -197,7 +218,7 @@ impl Integers for Neon {
     }
 
     #[inline(always)]
-    unsafe fn quad_floats(s: Self::QuadSums) -> [float32x4_t; 2] {
+    unsafe fn floats(s: Self::Sums) -> [float32x4_t; 2] {
         // SAFETY: the caller's promise.
         unsafe {
             [

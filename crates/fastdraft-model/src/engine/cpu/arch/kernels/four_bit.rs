@@ -10,7 +10,7 @@ use super::{Fetch, schedule};
 use crate::engine::cpu::arch::{
     LANES,
     four_bit::{GROUP, Minimum, PackedFourBit, RUN, RUN_BYTES, Runs},
-    lanes::{Eight, Integers},
+    lanes::{Eight, Quads},
 };
 
 const TILE_TOKENS: usize = 8;
@@ -18,7 +18,7 @@ const TILE_TOKENS: usize = 8;
 /// # Safety
 /// The instructions must be there and the extents be those `PackedFourBit::multiply` checks.
 #[inline(always)]
-pub(in crate::engine::cpu::arch) unsafe fn multiply<I: Integers>(
+pub(in crate::engine::cpu::arch) unsafe fn multiply<Q: Quads>(
     w: &PackedFourBit,
     groups: Range<usize>,
     x: &Runs,
@@ -27,8 +27,8 @@ pub(in crate::engine::cpu::arch) unsafe fn multiply<I: Integers>(
     // SAFETY: the caller's promise.
     unsafe {
         match w.minimum() {
-            Minimum::Stored => all::<I, true>(w, groups, x, y),
-            Minimum::Symmetric => all::<I, false>(w, groups, x, y),
+            Minimum::Stored => all::<Q, true>(w, groups, x, y),
+            Minimum::Symmetric => all::<Q, false>(w, groups, x, y),
         }
     }
 }
@@ -36,7 +36,7 @@ pub(in crate::engine::cpu::arch) unsafe fn multiply<I: Integers>(
 /// # Safety
 /// Those of [`multiply`], and minima are stored if `STORED`.
 #[inline(always)]
-unsafe fn all<I: Integers, const STORED: bool>(
+unsafe fn all<Q: Quads, const STORED: bool>(
     w: &PackedFourBit,
     groups: Range<usize>,
     x: &Runs,
@@ -75,11 +75,11 @@ unsafe fn all<I: Integers, const STORED: bool>(
                         fetch: Fetch::new(lines, bytes, RUN_BYTES, token / TILE_TOKENS, tiles),
                     };
                     match tokens {
-                        8 => tile.run::<I, STORED, 8>(),
-                        4 => tile.run::<I, STORED, 4>(),
-                        3 => tile.run::<I, STORED, 3>(),
-                        2 => tile.run::<I, STORED, 2>(),
-                        _ => tile.run::<I, STORED, 1>(),
+                        8 => tile.run::<Q, STORED, 8>(),
+                        4 => tile.run::<Q, STORED, 4>(),
+                        3 => tile.run::<Q, STORED, 3>(),
+                        2 => tile.run::<Q, STORED, 2>(),
+                        _ => tile.run::<Q, STORED, 1>(),
                     }
                 }
             }
@@ -107,42 +107,42 @@ impl Tile {
     /// The pointers reach a packed group, `T` tokens of `runs` runs, and `T` times `rows` sums with
     /// stride `height`.
     #[inline(always)]
-    unsafe fn run<I: Integers, const STORED: bool, const T: usize>(&self) {
+    unsafe fn run<Q: Quads, const STORED: bool, const T: usize>(&self) {
         // SAFETY: every offset stays below the extents the caller promised.
         unsafe {
-            let mut totals = [I::E::zero(); T];
+            let mut totals = [Q::E::zero(); T];
             for run in 0..self.runs {
                 self.fetch.ask(run);
                 let at = self.lines.add(run * RUN_BYTES);
-                let mut sums = [I::quad_zero(); T];
+                let mut sums = [Q::zero(); T];
                 for quad in 0..4 {
-                    let [low, high] = I::nibbles(at.add(32 * quad));
+                    let [low, high] = Q::nibbles(at.add(32 * quad));
                     for i in 0..T {
                         let token = self.x.add((i * self.runs + run) * RUN + 4 * quad);
-                        sums[i] = I::quad_add(sums[i], low, token);
-                        sums[i] = I::quad_add(sums[i], high, token.add(RUN / 2));
+                        sums[i] = Q::add(sums[i], low, token);
+                        sums[i] = Q::add(sums[i], high, token.add(RUN / 2));
                     }
                 }
                 let at = self
                     .scales
                     .add(run * if STORED { 2 * GROUP } else { GROUP });
-                let scale = I::E::halves(at);
+                let scale = Q::E::halves(at);
                 let minimum = if STORED {
-                    I::E::halves(at.add(GROUP))
+                    Q::E::halves(at.add(GROUP))
                 } else {
-                    I::E::multiply(scale, I::E::splat(-8.0))
+                    Q::E::multiply(scale, Q::E::splat(-8.0))
                 };
                 for i in 0..T {
                     let at = i * self.runs + run;
-                    let both = I::E::multiply(scale, I::E::splat(*self.x_scales.add(at)));
-                    totals[i] = I::E::fma(I::quad_floats(sums[i]), both, totals[i]);
-                    let x_sum = I::E::splat(*self.x_sums.add(at));
-                    totals[i] = I::E::fma(minimum, x_sum, totals[i]);
+                    let both = Q::E::multiply(scale, Q::E::splat(*self.x_scales.add(at)));
+                    totals[i] = Q::E::fma(Q::floats(sums[i]), both, totals[i]);
+                    let x_sum = Q::E::splat(*self.x_sums.add(at));
+                    totals[i] = Q::E::fma(minimum, x_sum, totals[i]);
                 }
             }
             for i in 0..T {
                 let mut lanes = [0.0f32; LANES];
-                I::E::store(totals[i], &mut lanes);
+                Q::E::store(totals[i], &mut lanes);
                 for r in 0..self.rows {
                     *self.y.add(i * self.height + r) = lanes[r];
                 }

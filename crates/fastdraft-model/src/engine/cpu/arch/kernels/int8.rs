@@ -2,28 +2,23 @@
 // Constant bounds over two arrays at once: the form that keeps tiles in registers.
 #![allow(clippy::needless_range_loop)]
 
-use std::{array, ops::Range};
+use std::ops::Range;
 
 use super::{Fetch, schedule};
 use crate::engine::cpu::arch::{
-    LANES,
     int8::{Activations, GROUP, PAIR, PAIR_BYTES, PackedInt8, STEP, STEP_BYTES},
-    lanes::{Eight, Integers},
+    lanes::Words,
 };
 
-/// Tokens whose sums stay in registers.
-const TILE_TOKENS: usize = 4;
 /// Bytes fetched at a time.
 const LINE: usize = 64;
 /// Pairs of columns of those.
 const PAIRS: usize = LINE / PAIR_BYTES;
-/// Registers of sums of a token.
-const HALVES: usize = GROUP / LANES;
 
 /// # Safety
 /// The instructions must be there and the extents be those `PackedInt8::multiply` checks.
 #[inline(always)]
-pub(in crate::engine::cpu::arch) unsafe fn multiply<I: Integers>(
+pub(in crate::engine::cpu::arch) unsafe fn multiply<W: Words>(
     w: &PackedInt8,
     groups: Range<usize>,
     x: &Activations,
@@ -32,8 +27,8 @@ pub(in crate::engine::cpu::arch) unsafe fn multiply<I: Integers>(
     // SAFETY: the caller's promise.
     unsafe {
         match w.runs_of_a_step() {
-            1 => all::<I, 1>(w, groups, x, y),
-            _ => all::<I, 2>(w, groups, x, y),
+            1 => all::<W, 1>(w, groups, x, y),
+            _ => all::<W, 2>(w, groups, x, y),
         }
     }
 }
@@ -41,7 +36,7 @@ pub(in crate::engine::cpu::arch) unsafe fn multiply<I: Integers>(
 /// # Safety
 /// Those of [`multiply`], and `RUNS` runs a step.
 #[inline(always)]
-unsafe fn all<I: Integers, const RUNS: usize>(
+unsafe fn all<W: Words, const RUNS: usize>(
     w: &PackedInt8,
     groups: Range<usize>,
     x: &Activations,
@@ -52,11 +47,16 @@ unsafe fn all<I: Integers, const RUNS: usize>(
     let first_row = groups.start * GROUP;
     let height = y.len() / t;
     let bytes = steps * STEP_BYTES;
-    let (block, tiles) = schedule(bytes, t, TILE_TOKENS);
+    let (block, tiles) = schedule(bytes, t, W::TOKENS);
     let mut start = groups.start;
     while start < groups.end {
         let end = (start + block).min(groups.end);
-        for token in (0..t).step_by(TILE_TOKENS) {
+        let mut token = 0;
+        while token < t {
+            let tokens = match t - token {
+                left if left >= W::TOKENS => W::TOKENS,
+                left => left.min(4),
+            };
             for group in start..end {
                 let row = group * GROUP;
                 let (values, scales) = w.group(group);
@@ -72,16 +72,18 @@ unsafe fn all<I: Integers, const RUNS: usize>(
                         steps,
                         height,
                         rows: GROUP.min(w.rows() - row),
-                        fetch: Fetch::new(values.cast(), bytes, LINE, token / TILE_TOKENS, tiles),
+                        fetch: Fetch::new(values.cast(), bytes, LINE, token / W::TOKENS, tiles),
                     };
-                    match TILE_TOKENS.min(t - token) {
-                        4 => tile.run::<I, RUNS, 4>(),
-                        3 => tile.run::<I, RUNS, 3>(),
-                        2 => tile.run::<I, RUNS, 2>(),
-                        _ => tile.run::<I, RUNS, 1>(),
+                    match tokens {
+                        8 => tile.run::<W, RUNS, 8>(),
+                        4 => tile.run::<W, RUNS, 4>(),
+                        3 => tile.run::<W, RUNS, 3>(),
+                        2 => tile.run::<W, RUNS, 2>(),
+                        _ => tile.run::<W, RUNS, 1>(),
                     }
                 }
             }
+            token += tokens;
         }
         start = end;
     }
@@ -104,44 +106,34 @@ impl Tile {
     /// The pointers reach a packed group with `RUNS` runs a step, `T` tokens of `steps` steps, and
     /// `T` times `rows` sums with stride `height`.
     #[inline(always)]
-    unsafe fn run<I: Integers, const RUNS: usize, const T: usize>(&self) {
+    unsafe fn run<W: Words, const RUNS: usize, const T: usize>(&self) {
         // SAFETY: every offset stays below the extents the caller promised.
         unsafe {
-            let mut totals = [[I::E::zero(); HALVES]; T];
+            let mut totals = [W::totals(); T];
             let columns = STEP / RUNS;
             let lines = columns * GROUP / LINE;
             for run in 0..self.steps * RUNS {
-                let mut sums = [[I::word_zero(); HALVES]; T];
+                let mut sums = [W::sums(); T];
                 for line in run * lines..(run + 1) * lines {
                     self.fetch.ask(line);
                     for pair in line * PAIRS..(line + 1) * PAIRS {
-                        let at = self.values.add(pair * PAIR_BYTES);
-                        let w: [I::Words; HALVES] =
-                            array::from_fn(|half| I::words(at.add(half * PAIR * LANES)));
+                        let w = W::weights(self.values.add(pair * PAIR_BYTES));
                         for i in 0..T {
-                            let x = I::pair(self.x.add(i * self.steps * STEP + pair * PAIR));
-                            for half in 0..HALVES {
-                                sums[i][half] = I::word_add(sums[i][half], w[half], x);
-                            }
+                            let x = W::pair(self.x.add(i * self.steps * STEP + pair * PAIR));
+                            sums[i] = W::add(sums[i], w, x);
                         }
                     }
                 }
-                for half in 0..HALVES {
-                    let scale = I::E::load(self.scales.add(run * GROUP + half * LANES));
-                    for i in 0..T {
-                        let sum = I::word_floats(sums[i][half]);
-                        totals[i][half] = I::E::fma(sum, scale, totals[i][half]);
-                    }
+                let scales = self.scales.add(run * GROUP);
+                for i in 0..T {
+                    totals[i] = W::scaled(sums[i], scales, totals[i]);
                 }
             }
             for i in 0..T {
-                let x_scale = I::E::splat(*self.x_scales.add(i));
-                let mut rows = [[0.0f32; LANES]; HALVES];
-                for half in 0..HALVES {
-                    I::E::store(I::E::multiply(totals[i][half], x_scale), &mut rows[half]);
-                }
+                let mut rows = [0.0f32; GROUP];
+                W::store(totals[i], *self.x_scales.add(i), &mut rows);
                 let out = self.y.add(i * self.height);
-                for (r, value) in rows.as_flattened().iter().take(self.rows).enumerate() {
+                for (r, value) in rows.iter().take(self.rows).enumerate() {
                     *out.add(r) = *value;
                 }
             }

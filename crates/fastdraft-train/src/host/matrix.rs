@@ -69,17 +69,7 @@ pub(crate) enum Put {
 /// `out = a · b` or `out += a · b`, `out` row after row; large products use all threads. The
 /// result depends neither on their number nor on when which one runs.
 pub(crate) fn multiply(out: &mut [f32], put: Put, a: View<'_>, b: View<'_>) {
-    multiply_strided(out, b.columns, put, a, b);
-}
-
-/// As [`multiply`], with rows of `out` that are `row_stride` apart.
-pub(crate) fn multiply_strided(
-    out: &mut [f32],
-    row_stride: usize,
-    put: Put,
-    a: View<'_>,
-    b: View<'_>,
-) {
+    let row_stride = b.columns;
     if a.rows.saturating_mul(b.columns).saturating_mul(a.columns) < ALONE {
         return multiply_here(out, row_stride, put, a, b);
     }
@@ -170,9 +160,12 @@ fn panels(rows: usize, columns: usize) -> Vec<Panel> {
 
 /// `count` parts of about one size.
 fn parts(length: usize, count: usize) -> impl Iterator<Item = Range<usize>> {
-    let edge = move |part: usize| match part == count {
-        true => length,
-        false => part * length / count / EDGE * EDGE,
+    let edge = move |part: usize| {
+        if part == count {
+            length
+        } else {
+            part * length / count / EDGE * EDGE
+        }
     };
     (0..count).map(move |part| edge(part)..edge(part + 1))
 }
@@ -266,12 +259,11 @@ mod tests {
         let a: Vec<f32> = (0..m * k).map(value).collect();
         let b: Vec<f32> = (0..n * k).map(|i| value(i + 13)).collect();
         let (a, b) = (View::new(&a, m, k), View::new(&b, n, k).t());
-        let stride = n + 5;
-        let mut parts = vec![2.0; m * stride];
+        let mut parts = vec![2.0; m * n];
         let mut whole = parts.clone();
         assert!(panels(m, n).len() > 1);
-        multiply_strided(&mut parts, stride, Put::Onto, a, b);
-        multiply_here(&mut whole, stride, Put::Onto, a, b);
+        multiply(&mut parts, Put::Onto, a, b);
+        multiply_here(&mut whole, n, Put::Onto, a, b);
         assert_eq!(parts, whole);
     }
 

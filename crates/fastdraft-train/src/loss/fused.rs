@@ -15,7 +15,7 @@ use crate::{
     error::TrainError,
     host::{
         Pass, Sums, Tokens, Values,
-        matrix::{Put, View, multiply, multiply_strided},
+        matrix::{Put, View, multiply},
     },
 };
 
@@ -36,22 +36,14 @@ impl Default for Logits {
 }
 
 impl Logits {
-    /// Memory for as many of `positions` as are worked on at a time, and how far they are apart.
-    fn of(&mut self, positions: usize, size: usize) -> (&mut [f32], usize) {
+    /// Memory for as many of `positions` as are worked on at a time.
+    fn of(&mut self, positions: usize, size: usize) -> &mut [f32] {
         let rows = (self.piece / size).clamp(1, positions.max(1));
-        let stride = apart(size);
-        if self.values.len() < rows * stride {
-            self.values = vec![0.0; rows * stride];
+        if self.values.len() < rows * size {
+            self.values = vec![0.0; rows * size];
         }
-        (&mut self.values[..rows * stride], stride)
+        &mut self.values[..rows * size]
     }
-}
-
-/// An odd number of cache lines: columns of rows that are a power of two apart would all be in the
-/// same sets of a cache.
-fn apart(size: usize) -> usize {
-    const LINE: usize = 16;
-    (size.div_ceil(LINE) | 1) * LINE
 }
 
 /// Loss and gradients of a batch, all in closed form. The gradient of the logits takes their
@@ -143,8 +135,8 @@ impl<'a> Head<'a> {
         sums: &mut Sums,
     ) -> (f64, Vec<f32>) {
         let (width, size) = (self.width, self.size);
-        let (buffer, stride) = logits.of(batch.trained(), size);
-        let rows = buffer.len() / stride;
+        let buffer = logits.of(batch.trained(), size);
+        let rows = buffer.len() / size;
         let mut below = vec![0.0; hidden.len()];
         let mut total = 0.0;
         let pieces = hidden
@@ -152,15 +144,15 @@ impl<'a> Head<'a> {
             .zip(below.chunks_mut(rows * width));
         for ((x, below), goals) in pieces.zip(batch.goals.chunks(rows)) {
             let rows = goals.len();
-            let values = &mut buffer[..rows * stride];
+            let values = &mut buffer[..rows * size];
             let x = View::new(x, rows, width);
-            multiply_strided(values, stride, Put::Over, x, self.matrix());
-            let losses: Vec<f64> = (values.par_chunks_exact_mut(stride))
+            multiply(values, Put::Over, x, self.matrix());
+            let losses: Vec<f64> = (values.par_chunks_exact_mut(size))
                 .zip(goals)
-                .map(|(row, goal)| gradient_in_place(goal, &mut row[..size]))
+                .map(|(row, goal)| gradient_in_place(goal, row))
                 .collect();
             total += losses.iter().sum::<f64>();
-            let gradient = View::strided(values, rows, size, stride);
+            let gradient = View::new(values, rows, size);
             multiply(below, Put::Over, gradient, self.matrix().t());
             if self.param.is_require_grad() {
                 let (sum, put) = sums.of(self.param);

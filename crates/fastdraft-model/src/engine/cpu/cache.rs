@@ -78,18 +78,31 @@ impl<S: Stored> Kv<S> {
         size_of_val(&*self.keys) + size_of_val(&*self.values)
     }
 
-    fn write(&mut self, layer: usize, position: usize, key: &[f32], value: &[f32]) {
-        let place = self.place;
-        let dim = place.head_dim;
-        for (head, (key, value)) in key.chunks(dim).zip(value.chunks(dim)).enumerate() {
-            let start = place.value(layer, head, position);
-            let slots = self.values[start..start + dim].iter_mut();
-            slots
-                .zip(rounded(value))
-                .for_each(|(slot, value)| *slot = value);
-            let start = place.block(layer, head, position) + position % POSITIONS;
-            let slots = self.keys[start..].iter_mut().step_by(POSITIONS);
-            slots.zip(rounded(key)).for_each(|(slot, key)| *slot = key);
+    fn write(&mut self, layer: usize, position: usize, rows: &[f32], stride: usize) {
+        let Place {
+            kv_heads,
+            head_dim: dim,
+            ..
+        } = self.place;
+        for (i, row) in rows.chunks(stride).enumerate() {
+            let (keys, values) = row[..2 * kv_heads * dim].split_at(kv_heads * dim);
+            for head in 0..kv_heads {
+                self.write_one(layer, head, position + i, &keys[head * dim..][..dim]);
+                let start = self.place.value(layer, head, position + i);
+                let slots = self.values[start..start + dim].chunks_mut(LANES);
+                for (slots, some) in slots.zip(values[head * dim..][..dim].chunks(LANES)) {
+                    slots.copy_from_slice(&rounded(some)[..some.len()]);
+                }
+            }
+        }
+    }
+
+    fn write_one(&mut self, layer: usize, head: usize, position: usize, key: &[f32]) {
+        let start = self.place.block(layer, head, position) + position % POSITIONS;
+        let mut slots = self.keys[start..].iter_mut().step_by(POSITIONS);
+        for some in key.chunks(LANES) {
+            let slots = slots.by_ref().take(some.len());
+            slots.zip(rounded(some)).for_each(|(slot, key)| *slot = key);
         }
     }
 
@@ -104,13 +117,11 @@ impl<S: Stored> Kv<S> {
     }
 }
 
-/// `values` as they are stored.
-fn rounded<S: Stored>(values: &[f32]) -> impl Iterator<Item = S> {
-    values.chunks(LANES).flat_map(|some| {
-        let mut eight = [0.0; LANES];
-        eight[..some.len()].copy_from_slice(some);
-        S::from_f32s(&eight).into_iter().take(some.len())
-    })
+/// At most eight values as they are stored, and zeros.
+fn rounded<S: Stored>(values: &[f32]) -> [S; LANES] {
+    let mut eight = [0.0; LANES];
+    eight[..values.len()].copy_from_slice(values);
+    S::from_f32s(&eight)
 }
 
 impl KvCache {
@@ -179,11 +190,12 @@ impl KvCache {
         self.len += tokens;
     }
 
-    /// Stores one token's keys and values `[kv_heads, head_dim]` at `position`.
-    pub(super) fn write(&mut self, layer: usize, position: usize, key: &[f32], value: &[f32]) {
+    /// Stores keys and values of tokens from `position` on: rows `[kv_heads, head_dim]` of keys with
+    /// the same of values behind, `stride` values apart.
+    pub(super) fn write(&mut self, layer: usize, position: usize, rows: &[f32], stride: usize) {
         match &mut self.numbers {
-            Numbers::F32(kv) => kv.write(layer, position, key, value),
-            Numbers::F16(kv) => kv.write(layer, position, key, value),
+            Numbers::F32(kv) => kv.write(layer, position, rows, stride),
+            Numbers::F16(kv) => kv.write(layer, position, rows, stride),
         }
     }
 }
@@ -215,7 +227,7 @@ mod tests {
                 for position in 0..20 {
                     let key: Vec<f32> = (0..20).map(|i| number(layer, position, i)).collect();
                     let value: Vec<f32> = key.iter().map(|key| -key).collect();
-                    cache.write(layer, position, &key, &value);
+                    cache.write(layer, position, &[key, value].concat(), 40);
                 }
             }
             let stored = |layer: usize, head: usize| -> (Vec<f32>, Vec<f32>) {

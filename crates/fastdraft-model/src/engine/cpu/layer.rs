@@ -118,7 +118,8 @@ impl Layer {
             .apply(&work.normed, &mut work.qkv, &mut work.scratch);
 
         let half = dim / 2;
-        for (i, row) in work.qkv.chunks_exact_mut(q + 2 * kv).enumerate() {
+        let (cos, sin) = (&work.cos, &work.sin);
+        ops::each_row(&mut work.qkv, q + 2 * kv, |i, row| {
             if let Some((q_norm, k_norm)) = &self.qk_norm {
                 for head in row[..q].chunks_exact_mut(dim) {
                     ops::rms_norm_in_place(head, q_norm, config.norm_epsilon);
@@ -128,12 +129,8 @@ impl Layer {
                 }
             }
             let angles = i * half..(i + 1) * half;
-            ops::rotate(
-                &mut row[..q + kv],
-                &work.cos[angles.clone()],
-                &work.sin[angles],
-            );
-        }
+            ops::rotate(&mut row[..q + kv], &cos[angles.clone()], &sin[angles]);
+        });
 
         work.attended.resize(t * q);
         let mut start = 0;
@@ -143,15 +140,14 @@ impl Layer {
             let rows = &work.qkv[start * (q + 2 * kv)..(start + count) * (q + 2 * kv)];
             work.queries.resize(count * q, 0.0);
             work.head_out.resize(count * q, 0.0);
-            for (i, row) in rows.chunks_exact(q + 2 * kv).enumerate() {
-                segment
-                    .cache
-                    .write(index, position + i, &row[q..q + kv], &row[q + kv..]);
-                for head in 0..config.heads {
-                    let to = (head * count + i) * dim;
-                    work.queries[to..to + dim].copy_from_slice(&row[head * dim..(head + 1) * dim]);
+            let width = q + 2 * kv;
+            segment.cache.write(index, position, &rows[q..], width);
+            ops::each_row(&mut work.queries, count * dim, |head, queries| {
+                let queries = queries.chunks_exact_mut(dim);
+                for (query, row) in queries.zip(rows.chunks_exact(width)) {
+                    query.copy_from_slice(&row[head * dim..][..dim]);
                 }
-            }
+            });
             attend(
                 config,
                 segment.cache,
@@ -161,20 +157,19 @@ impl Layer {
                 &mut work.head_out,
                 &mut work.scores,
             );
-            for i in 0..count {
-                let to = (start + i) * q;
-                for head in 0..config.heads {
-                    let from = (head * count + i) * dim;
-                    work.attended[to + head * dim..to + (head + 1) * dim]
-                        .copy_from_slice(&work.head_out[from..from + dim]);
+            let attended = &mut work.attended[start * q..(start + count) * q];
+            let heads = &work.head_out;
+            ops::each_row(attended, q, |i, row| {
+                for (head, values) in row.chunks_exact_mut(dim).enumerate() {
+                    values.copy_from_slice(&heads[(head * count + i) * dim..][..dim]);
                 }
-            }
+            });
             start += count;
         }
 
         self.output
             .apply(&work.attended, &mut work.normed, &mut work.scratch);
-        ops::add(&mut work.hidden, &work.normed);
+        ops::add(&mut work.hidden, &work.normed, config.hidden_size);
 
         ops::rms_norm(
             &work.hidden,
@@ -189,6 +184,6 @@ impl Layer {
         ops::gated_silu(&work.gate_up, &mut work.gated, config.intermediate_size);
         self.down
             .apply(&work.gated, &mut work.normed, &mut work.scratch);
-        ops::add(&mut work.hidden, &work.normed);
+        ops::add(&mut work.hidden, &work.normed, config.hidden_size);
     }
 }

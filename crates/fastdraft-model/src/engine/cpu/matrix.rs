@@ -12,6 +12,7 @@ use super::arch::{
     int8::{self, Activations, PackedInt8, Run},
     packed::{GROUP, Packed},
 };
+use super::ops;
 use crate::{
     error::ModelError,
     import::tensors::{Blocks, Tensors},
@@ -319,13 +320,13 @@ fn common_blocks(tensors: &dyn Tensors, parts: &[Part]) -> Option<Blocks> {
 
 /// `[blocks][t, rows of a block]` to `[t, rows]`.
 fn join(parts: &[f32], y: &mut [f32], rows: usize, block: usize, t: usize) {
-    for (index, part) in parts.chunks(block * t).enumerate() {
-        let height = part.len() / t;
-        for (i, values) in part.chunks_exact(height).enumerate() {
-            let start = i * rows + index * block;
-            y[start..start + height].copy_from_slice(values);
+    ops::each_row(y, rows, |i, row| {
+        let blocks = row.chunks_mut(block).zip(parts.chunks(block * t));
+        for (row, part) in blocks {
+            let height = row.len();
+            row.copy_from_slice(&part[i * height..][..height]);
         }
-    }
+    });
 }
 
 #[cfg(test)]

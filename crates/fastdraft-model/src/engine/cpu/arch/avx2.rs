@@ -47,11 +47,11 @@ impl Eight for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn bf16<const HALF: usize>(at: *const bf16) -> __m256 {
+    unsafe fn bf16<const COLUMN: usize>(at: *const bf16) -> __m256 {
         // SAFETY: the caller's promise; bfloat16 is the upper half of a float32.
         unsafe {
             let pairs = _mm256_loadu_si256(at.cast());
-            _mm256_castsi256_ps(if HALF == 0 {
+            _mm256_castsi256_ps(if COLUMN == 0 {
                 _mm256_slli_epi32::<16>(pairs)
             } else {
                 _mm256_and_si256(pairs, _mm256_set1_epi32(0xFFFF_0000_u32 as i32))

@@ -1,13 +1,13 @@
-//! AVX-512: two tokens in a register for float weights, VNNI for integer ones.
+//! AVX-512: sixteen rows in a register; VNNI for integers.
 
 use std::{
     arch::x86_64::{
-        __m256, __m256i, __m512, __m512i, _mm256_cvtepi32_ps, _mm256_dpbusd_epi32, _mm256_loadu_ps,
-        _mm256_loadu_si256, _mm256_set1_epi32, _mm256_setzero_si256, _mm256_storeu_ps,
-        _mm512_broadcast_f32x8, _mm512_castps256_ps512, _mm512_castps512_ps256,
-        _mm512_cvtepi8_epi16, _mm512_cvtepi32_ps, _mm512_dpwssd_epi32, _mm512_extractf32x8_ps,
-        _mm512_fmadd_ps, _mm512_insertf32x8, _mm512_loadu_ps, _mm512_mul_ps, _mm512_set1_epi32,
-        _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_storeu_ps,
+        __m256, __m256i, __m512, __m512i, _mm256_cvtepi32_ps, _mm256_dpbusd_epi32,
+        _mm256_loadu_si256, _mm256_set1_epi32, _mm256_setzero_si256, _mm512_and_si512,
+        _mm512_castsi512_ps, _mm512_cvtepi8_epi16, _mm512_cvtepi32_ps, _mm512_dpwssd_epi32,
+        _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mul_ps, _mm512_set1_epi32,
+        _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_slli_epi32,
+        _mm512_storeu_ps,
     },
     ops::Range,
 };
@@ -24,15 +24,16 @@ use super::{
     four_bit::{PackedFourBit, Runs},
     int8::{Activations, PackedInt8},
     kernels,
-    lanes::{Columns, Eight, Quads, Words, entry_points},
+    lanes::{Quads, Rows, Words, entry_points},
     packed::Packed,
 };
 
 pub(super) struct Avx512;
 
-impl Columns for Avx512 {
+impl Rows for Avx512 {
+    const TOKENS: usize = 12;
+    const PARTS: usize = 1;
     type F = __m512;
-    const TOKENS: usize = 2;
 
     #[inline(always)]
     unsafe fn zero() -> __m512 {
@@ -41,23 +42,27 @@ impl Columns for Avx512 {
     }
 
     #[inline(always)]
-    unsafe fn weights(at: *const f32) -> __m512 {
+    unsafe fn splat(at: *const f32) -> __m512 {
         // SAFETY: the caller's promise.
-        unsafe { _mm512_broadcast_f32x8(_mm256_loadu_ps(at)) }
+        unsafe { _mm512_set1_ps(*at) }
     }
 
     #[inline(always)]
-    unsafe fn bf16<const HALF: usize>(at: *const bf16) -> __m512 {
+    unsafe fn load(at: *const f32) -> __m512 {
         // SAFETY: the caller's promise.
-        unsafe { _mm512_broadcast_f32x8(<Avx2 as Eight>::bf16::<HALF>(at)) }
+        unsafe { _mm512_loadu_ps(at) }
     }
 
     #[inline(always)]
-    unsafe fn tokens(x: *const f32, next: usize) -> __m512 {
-        // SAFETY: the caller's promise.
+    unsafe fn bf16<const COLUMN: usize>(at: *const bf16) -> __m512 {
+        // SAFETY: the caller's promise; bfloat16 is the upper half of a float32.
         unsafe {
-            let first = _mm512_castps256_ps512(_mm256_loadu_ps(x));
-            _mm512_insertf32x8::<1>(first, _mm256_loadu_ps(x.add(next)))
+            let pairs = _mm512_loadu_si512(at.cast());
+            _mm512_castsi512_ps(if COLUMN == 0 {
+                _mm512_slli_epi32::<16>(pairs)
+            } else {
+                _mm512_and_si512(pairs, _mm512_set1_epi32(0xFFFF_0000_u32 as i32))
+            })
         }
     }
 
@@ -68,12 +73,9 @@ impl Columns for Avx512 {
     }
 
     #[inline(always)]
-    unsafe fn store(value: __m512, to: &mut [[f32; LANES]; 2]) {
+    unsafe fn store(value: __m512, to: *mut f32) {
         // SAFETY: the caller's promise.
-        unsafe {
-            _mm256_storeu_ps(to[0].as_mut_ptr(), _mm512_castps512_ps256(value));
-            _mm256_storeu_ps(to[1].as_mut_ptr(), _mm512_extractf32x8_ps::<1>(value));
-        }
+        unsafe { _mm512_storeu_ps(to, value) }
     }
 }
 

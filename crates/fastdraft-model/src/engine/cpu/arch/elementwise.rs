@@ -3,7 +3,7 @@
 //! Plain Rust without branches or library calls: compiled once for AVX2 and once for the
 //! baseline, both give the same bits.
 
-use super::{LANES, scalar::sum_lanes};
+use super::LANES;
 
 /// `e^x` by `2^n · e^r` with `|r| ≤ ln 2 / 2` and a polynomial of degree 6; relative error below
 /// 3e-7 for `-87 ≤ x ≤ 88`, clamped outside.
@@ -114,6 +114,12 @@ pub(super) fn round_to_8_bits(x: &[f32], out: &mut [i8], scales: &mut [f32], sum
         *scale = largest / 127.0;
         *sum = total as f32 * *scale;
     }
+}
+
+/// Pairwise.
+fn sum_lanes(l: [f32; LANES]) -> f32 {
+    let h = [l[0] + l[4], l[1] + l[5], l[2] + l[6], l[3] + l[7]];
+    (h[0] + h[2]) + (h[1] + h[3])
 }
 
 #[cfg(test)]

@@ -14,8 +14,8 @@ pub(super) trait Eight {
     unsafe fn splat(value: f32) -> Self::F;
     /// Eight values at `at`.
     unsafe fn load(at: *const f32) -> Self::F;
-    /// Columns `8 · HALF..` of the sixteen of a packed step at `at`.
-    unsafe fn bf16<const HALF: usize>(at: *const bf16) -> Self::F;
+    /// Column `COLUMN` of eight rows whose pairs are at `at`.
+    unsafe fn bf16<const COLUMN: usize>(at: *const bf16) -> Self::F;
     /// Eight half-precision values at `at`.
     unsafe fn halves(at: *const f16) -> Self::F;
     unsafe fn multiply(a: Self::F, b: Self::F) -> Self::F;
@@ -46,25 +46,29 @@ impl Load for f16 {
     }
 }
 
-/// Eight columns of one or more tokens.
-pub(super) trait Columns {
-    type F: Copy;
-    /// Tokens of a register, at most two.
+/// Sixteen rows, a lane each.
+pub(super) trait Rows {
+    /// Tokens whose sums stay in registers.
     const TOKENS: usize;
+    /// Registers that the rows take, 1 or 2.
+    const PARTS: usize;
+    type F: Copy;
     unsafe fn zero() -> Self::F;
-    /// Eight weights at `at`, for every token.
-    unsafe fn weights(at: *const f32) -> Self::F;
-    /// Columns `8 · HALF..` of the sixteen of a packed step at `at`, for every token.
-    unsafe fn bf16<const HALF: usize>(at: *const bf16) -> Self::F;
-    /// Eight columns of the token at `x`, and of the one `next` values further.
-    unsafe fn tokens(x: *const f32, next: usize) -> Self::F;
+    /// The value at `at`, for every row.
+    unsafe fn splat(at: *const f32) -> Self::F;
+    /// A value of each row of a part.
+    unsafe fn load(at: *const f32) -> Self::F;
+    /// Column `COLUMN` of the rows of a part, whose pairs are at `at`.
+    unsafe fn bf16<const COLUMN: usize>(at: *const bf16) -> Self::F;
     unsafe fn fma(a: Self::F, b: Self::F, sum: Self::F) -> Self::F;
-    unsafe fn store(value: Self::F, to: &mut [[f32; LANES]; 2]);
+    /// Writes a value of each row of a part.
+    unsafe fn store(value: Self::F, to: *mut f32);
 }
 
-impl<E: Eight> Columns for E {
+impl<E: Eight> Rows for E {
+    const TOKENS: usize = 6;
+    const PARTS: usize = 2;
     type F = E::F;
-    const TOKENS: usize = 1;
 
     #[inline(always)]
     unsafe fn zero() -> Self::F {
@@ -73,21 +77,21 @@ impl<E: Eight> Columns for E {
     }
 
     #[inline(always)]
-    unsafe fn weights(at: *const f32) -> Self::F {
+    unsafe fn splat(at: *const f32) -> Self::F {
+        // SAFETY: the caller's promise.
+        unsafe { E::splat(*at) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(at: *const f32) -> Self::F {
         // SAFETY: the caller's promise.
         unsafe { E::load(at) }
     }
 
     #[inline(always)]
-    unsafe fn bf16<const HALF: usize>(at: *const bf16) -> Self::F {
+    unsafe fn bf16<const COLUMN: usize>(at: *const bf16) -> Self::F {
         // SAFETY: the caller's promise.
-        unsafe { E::bf16::<HALF>(at) }
-    }
-
-    #[inline(always)]
-    unsafe fn tokens(x: *const f32, _next: usize) -> Self::F {
-        // SAFETY: the caller's promise.
-        unsafe { E::load(x) }
+        unsafe { E::bf16::<COLUMN>(at) }
     }
 
     #[inline(always)]
@@ -97,9 +101,9 @@ impl<E: Eight> Columns for E {
     }
 
     #[inline(always)]
-    unsafe fn store(value: Self::F, to: &mut [[f32; LANES]; 2]) {
+    unsafe fn store(value: Self::F, to: *mut f32) {
         // SAFETY: the caller's promise.
-        unsafe { E::store(value, &mut to[0]) }
+        unsafe { E::store(value, &mut *to.cast()) }
     }
 }
 
@@ -172,7 +176,7 @@ pub(super) trait Quads {
 /// A kernel of every kind for one instruction set; the features named must be there, and the
 /// extents be those that the callers in `arch` check.
 macro_rules! entry_points {
-    ($features:literal, $columns:ty, $integers:ty) => {
+    ($features:literal, $rows:ty, $integers:ty) => {
         /// # Safety
         /// The features must be there and the extents be those `multiply_f32` of `arch` checks.
         #[target_feature(enable = $features)]
@@ -184,7 +188,7 @@ macro_rules! entry_points {
             t: usize,
         ) {
             // SAFETY: the caller's promise.
-            unsafe { kernels::floats::multiply::<$columns, f32>(w, groups, x, y, t) }
+            unsafe { kernels::floats::multiply::<$rows, f32>(w, groups, x, y, t) }
         }
 
         /// # Safety
@@ -198,7 +202,7 @@ macro_rules! entry_points {
             t: usize,
         ) {
             // SAFETY: the caller's promise.
-            unsafe { kernels::floats::multiply::<$columns, bf16>(w, groups, x, y, t) }
+            unsafe { kernels::floats::multiply::<$rows, bf16>(w, groups, x, y, t) }
         }
 
         /// # Safety

@@ -1,8 +1,8 @@
 //! Kernels, written once over what an instruction set offers and chosen at run time.
 //!
-//! Every kernel adds in the same order: float weights in eight lanes over `k` with fused
-//! multiply-add, then the lanes pairwise, then the tail; eight- and four-bit weights one lane a row,
-//! run by run; attention one lane a position, then one lane a dimension. All of them therefore agree bit for bit with [`scalar`].
+//! Every kernel adds in the same order: float weights one lane a row with fused multiply-add, even
+//! and odd columns apart; eight- and four-bit weights one lane a row, run by run; attention one lane a
+//! position, then one lane a dimension. All of them therefore agree bit for bit with [`scalar`].
 //!
 //! | file | asks for |
 //! |---|---|

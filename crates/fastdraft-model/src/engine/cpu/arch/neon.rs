@@ -52,12 +52,12 @@ impl Eight for Neon {
     }
 
     #[inline(always)]
-    unsafe fn bf16<const HALF: usize>(at: *const bf16) -> Self::F {
+    unsafe fn bf16<const COLUMN: usize>(at: *const bf16) -> Self::F {
         // SAFETY: the caller's promise; bfloat16 is the upper half of a float32.
         unsafe {
             let pairs = [vld1q_u32(at.cast()), vld1q_u32(at.add(8).cast())];
             pairs.map(|pairs| {
-                vreinterpretq_f32_u32(if HALF == 0 {
+                vreinterpretq_f32_u32(if COLUMN == 0 {
                     vshlq_n_u32::<16>(pairs)
                 } else {
                     vandq_u32(pairs, vdupq_n_u32(0xFFFF_0000))

@@ -2,19 +2,20 @@
 
 use half::bf16;
 
-/// Rows of a group: with four tokens, 12 accumulators, three weights and one token fill the
-/// sixteen vector registers of AVX2.
-pub(crate) const GROUP: usize = 3;
-/// Columns of a step; a bfloat16 vector holds two runs of eight.
-pub(crate) const STEP: usize = 16;
+/// Rows of a group: a lane of a product for each.
+pub(crate) const GROUP: usize = 16;
+/// Columns that lie together: a word of 32 bits has both of a bfloat16 row.
+pub(crate) const PAIR: usize = 2;
+/// Elements of a pair of columns of every row of a group.
+pub(super) const PAIR_LEN: usize = GROUP * PAIR;
 
 /// A cache line, so that no vector load crosses one.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
-struct Line<E>([E; 32]);
+struct Line<E>([E; PAIR_LEN]);
 
-/// `[rows, columns]` as groups of three rows, each group as steps of sixteen columns, each step
-/// as the sixteen columns of every row: one sequential stream. Missing rows and columns are zero.
+/// `[rows, columns]` as groups of sixteen rows, each group as pairs of columns: one sequential
+/// stream. Missing rows and columns are zero.
 #[derive(Debug)]
 pub(crate) struct Packed<E> {
     lines: Vec<Line<E>>,
@@ -24,15 +25,15 @@ pub(crate) struct Packed<E> {
 
 /// An element that can be packed.
 pub(crate) trait Element: Copy + Send + Sync + Default + 'static {
-    /// Where column `column` of a step lies.
-    fn place(column: usize) -> usize;
+    /// Where column `column` of a pair lies for row `row` of a group.
+    fn place(row: usize, column: usize) -> usize;
     fn from_f32(value: f32) -> Self;
     fn to_f32(self) -> f32;
 }
 
 impl Element for f32 {
-    fn place(column: usize) -> usize {
-        column
+    fn place(row: usize, column: usize) -> usize {
+        column * GROUP + row
     }
     fn from_f32(value: f32) -> Self {
         value
@@ -43,9 +44,9 @@ impl Element for f32 {
 }
 
 impl Element for bf16 {
-    /// Columns `i` and `i + 8` share 32 bits: a shift gives the first, a mask the second.
-    fn place(column: usize) -> usize {
-        (column % 8) * 2 + column / 8
+    /// The columns of a row share 32 bits: a shift gives the first, a mask the second.
+    fn place(row: usize, column: usize) -> usize {
+        row * PAIR + column
     }
     fn from_f32(value: f32) -> Self {
         Self::from_f32(value)
@@ -66,7 +67,7 @@ impl<E: Element> Packed<E> {
         let elements = rows.div_ceil(GROUP) * packed.group_len();
         packed
             .lines
-            .resize(elements.div_ceil(32), Line([E::default(); 32]));
+            .resize(elements / PAIR_LEN, Line([E::default(); PAIR_LEN]));
         packed
     }
 
@@ -75,7 +76,7 @@ impl<E: Element> Packed<E> {
         for (r, row) in data.chunks_exact(self.columns).enumerate() {
             for (c, value) in row.iter().enumerate() {
                 let at = self.index(first + r, c);
-                self.lines[at / 32].0[at % 32] = E::from_f32(*value);
+                self.lines[at / PAIR_LEN].0[at % PAIR_LEN] = E::from_f32(*value);
             }
         }
     }
@@ -95,9 +96,9 @@ impl<E: Element> Packed<E> {
         self.columns
     }
 
-    /// Columns rounded up to whole steps.
+    /// Columns rounded up to whole pairs.
     pub(crate) fn padded_columns(&self) -> usize {
-        self.columns.next_multiple_of(STEP)
+        self.columns.next_multiple_of(PAIR)
     }
 
     pub(crate) fn groups(&self) -> usize {
@@ -124,13 +125,13 @@ impl<E: Element> Packed<E> {
 
     fn index(&self, row: usize, column: usize) -> usize {
         (row / GROUP) * self.group_len()
-            + ((column / STEP) * GROUP + row % GROUP) * STEP
-            + E::place(column % STEP)
+            + (column / PAIR) * PAIR_LEN
+            + E::place(row % GROUP, column % PAIR)
     }
 
     pub(crate) fn get(&self, row: usize, column: usize) -> f32 {
         let at = self.index(row, column);
-        self.lines[at / 32].0[at % 32].to_f32()
+        self.lines[at / PAIR_LEN].0[at % PAIR_LEN].to_f32()
     }
 
     pub(crate) fn read_row(&self, row: usize, out: &mut [f32]) {
@@ -146,7 +147,7 @@ mod tests {
 
     #[test]
     fn every_weight_is_found_again() {
-        let (rows, columns) = (7, 37);
+        let (rows, columns) = (19, 37);
         let data: Vec<f32> = (0..rows * columns).map(|i| i as f32).collect();
         let packed = Packed::<f32>::new(&data, columns);
         let half = Packed::<bf16>::new(&data, columns);

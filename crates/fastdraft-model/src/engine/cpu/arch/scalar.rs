@@ -8,10 +8,10 @@ pub(super) use super::elementwise::{
     gated_silu, rms_scale, round_to_8_bits, round_to_16_bits, softmax,
 };
 use super::{
-    LANES, POSITIONS, Stored,
+    POSITIONS, Stored,
     four_bit::{self, PackedFourBit, RUN, Runs},
     int8::{self, Activations, PackedInt8},
-    packed::{Element, GROUP, Packed},
+    packed::{Element, GROUP, PAIR, Packed},
 };
 
 pub(super) fn multiply_f32(w: &Packed<f32>, g: Range<usize>, x: &[f32], y: &mut [f32], t: usize) {
@@ -93,26 +93,15 @@ pub(super) fn scores<S: Stored>(keys: &[S], queries: &[f32], out: &mut [f32], di
     }
 }
 
+/// Even and odd columns apart.
 fn dot(w: &[f32], x: &[f32]) -> f32 {
-    let mut lanes = [0.0f32; LANES];
-    let (w_chunks, x_chunks) = (w.chunks_exact(LANES), x.chunks_exact(LANES));
-    let (w_tail, x_tail) = (w_chunks.remainder(), x_chunks.remainder());
-    for (a, b) in w_chunks.zip(x_chunks) {
-        for ((lane, a), b) in lanes.iter_mut().zip(a).zip(b) {
-            *lane = a.mul_add(*b, *lane);
+    let mut sums = [0.0f32; PAIR];
+    for (w, x) in w.chunks_exact(PAIR).zip(x.chunks_exact(PAIR)) {
+        for ((sum, w), x) in sums.iter_mut().zip(w).zip(x) {
+            *sum = w.mul_add(*x, *sum);
         }
     }
-    let mut sum = sum_lanes(lanes);
-    for (a, b) in w_tail.iter().zip(x_tail) {
-        sum = a.mul_add(*b, sum);
-    }
-    sum
-}
-
-/// Pairwise, in the order the vector kernels reduce.
-pub(super) fn sum_lanes(l: [f32; LANES]) -> f32 {
-    let h = [l[0] + l[4], l[1] + l[5], l[2] + l[6], l[3] + l[7]];
-    (h[0] + h[2]) + (h[1] + h[3])
+    sums[0] + sums[1]
 }
 
 pub(super) fn weigh<S: Stored>(

@@ -1,50 +1,60 @@
-//! Float weights: three rows meet the tokens of a tile, eight columns at a time.
+//! Float weights: a pair of columns of sixteen rows is widened once and meets the tokens of a tile.
 // Constant bounds over two arrays at once: the form that keeps tiles in registers.
 #![allow(clippy::needless_range_loop)]
 
-use std::{arch::asm, ops::Range};
+use std::ops::Range;
 
 use half::bf16;
 
-use super::{Fetch, schedule};
+use super::Fetch;
 use crate::engine::cpu::arch::{
-    LANES,
-    lanes::Columns,
-    packed::{Element, GROUP, Packed, STEP},
-    scalar,
+    lanes::Rows,
+    packed::{Element, GROUP, PAIR, PAIR_LEN, Packed},
 };
 
-/// Registers of tokens of a tile.
-const TILE: usize = 4;
+/// Tokens whose sums are in memory at a time.
+const MOST: usize = 64;
+/// Pairs of columns that all tiles meet before the next ones: they stay in the L1 cache, and so do
+/// these columns of the tokens.
+const CHUNK: usize = 64;
+
+/// Sums of a token over even and odd columns.
+type Sums = [[f32; GROUP]; PAIR];
 
 pub(in crate::engine::cpu::arch) trait Load: Element {
-    /// Columns `8 · HALF..` of one row and step, in order.
+    /// The columns of a pair, of the rows of part `part`.
     ///
     /// # Safety
-    /// The instructions must be there and sixteen elements readable at `at`.
-    unsafe fn load<C: Columns, const HALF: usize>(at: *const Self) -> C::F;
+    /// The instructions must be there and [`PAIR_LEN`] elements readable at `at`.
+    unsafe fn load<R: Rows>(at: *const Self, part: usize) -> [R::F; PAIR];
 }
 
 impl Load for f32 {
     #[inline(always)]
-    unsafe fn load<C: Columns, const HALF: usize>(at: *const Self) -> C::F {
+    unsafe fn load<R: Rows>(at: *const Self, part: usize) -> [R::F; PAIR] {
         // SAFETY: the caller's promise.
-        unsafe { C::weights(at.add(HALF * LANES)) }
+        unsafe {
+            let at = at.add(part * GROUP / R::PARTS);
+            [R::load(at), R::load(at.add(GROUP))]
+        }
     }
 }
 
 impl Load for bf16 {
     #[inline(always)]
-    unsafe fn load<C: Columns, const HALF: usize>(at: *const Self) -> C::F {
+    unsafe fn load<R: Rows>(at: *const Self, part: usize) -> [R::F; PAIR] {
         // SAFETY: the caller's promise.
-        unsafe { C::bf16::<HALF>(at) }
+        unsafe {
+            let at = at.add(part * PAIR_LEN / R::PARTS);
+            [R::bf16::<0>(at), R::bf16::<1>(at)]
+        }
     }
 }
 
 /// # Safety
 /// The instructions must be there; `x` is `[t, padded columns]`, `y` is `[t, rows of the groups]`.
 #[inline(always)]
-pub(in crate::engine::cpu::arch) unsafe fn multiply<C: Columns, W: Load>(
+pub(in crate::engine::cpu::arch) unsafe fn multiply<R: Rows, W: Load>(
     w: &Packed<W>,
     groups: Range<usize>,
     x: &[f32],
@@ -52,131 +62,118 @@ pub(in crate::engine::cpu::arch) unsafe fn multiply<C: Columns, W: Load>(
     t: usize,
 ) {
     let k = w.padded_columns();
-    let first_row = groups.start * GROUP;
     let height = y.len() / t;
-    let bytes = w.group_len() * size_of::<W>();
-    let tile = TILE * C::TOKENS;
-    let (block, tiles) = schedule(bytes, t, tile);
-    let mut start = groups.start;
-    while start < groups.end {
-        let end = (start + block).min(groups.end);
-        for token in (0..t).step_by(tile) {
-            let tokens = tile.min(t - token);
-            for group in start..end {
-                let row = group * GROUP;
-                let at = w.group(group);
-                let step = GROUP * STEP * size_of::<W>();
-                // SAFETY: `token + tokens <= t`, and rows past the last are not written.
-                unsafe {
-                    let tile = Tile {
-                        w: at,
-                        x: x.as_ptr().add(token * k),
-                        y: y.as_mut_ptr().add(token * height + row - first_row),
-                        k,
-                        height,
-                        rows: GROUP.min(w.rows() - row),
-                        tokens,
-                        fetch: Fetch::new(at.cast(), bytes, step, token / tile, tiles),
-                    };
-                    match tokens.div_ceil(C::TOKENS) {
-                        4 => tile.run::<C, 4>(),
-                        3 => tile.run::<C, 3>(),
-                        2 => tile.run::<C, 2>(),
-                        _ => tile.run::<C, 1>(),
-                    }
+    let mut sums = [[[0.0f32; GROUP]; PAIR]; MOST];
+    for (index, group) in groups.enumerate() {
+        let rows = GROUP.min(w.rows() - group * GROUP);
+        let tokens = x.chunks(MOST * k).zip(y.chunks_mut(MOST * height));
+        for (x, y) in tokens {
+            let sums = &mut sums[..x.len() / k];
+            sums.fill([[0.0; GROUP]; PAIR]);
+            // SAFETY: the caller's promise.
+            unsafe { add::<R, W>(w.group(group), k, x, sums) };
+            for (out, [even, odd]) in y.chunks_exact_mut(height).zip(&*sums) {
+                let out = &mut out[index * GROUP..][..rows];
+                for ((out, even), odd) in out.iter_mut().zip(even).zip(odd) {
+                    *out = even + odd;
                 }
             }
         }
-        start = end;
     }
 }
 
+/// Adds the products of a group of `k` columns.
+///
+/// # Safety
+/// The instructions must be there; `x` is `[tokens, k]`.
+#[inline(always)]
+unsafe fn add<R: Rows, W: Load>(w: *const W, k: usize, x: &[f32], sums: &mut [Sums]) {
+    let tile = sums.len().div_ceil(sums.len().div_ceil(R::TOKENS));
+    let pairs = k / PAIR;
+    let tiles = sums.len().div_ceil(tile);
+    // Alone, a tile has its sums in registers from the first column to the last.
+    let chunk = if tile == sums.len() && R::PARTS == 1 {
+        pairs
+    } else {
+        CHUNK
+    };
+    for start in (0..pairs).step_by(chunk) {
+        for (index, sums) in sums.chunks_mut(tile).enumerate() {
+            let tile = Tile {
+                w: w.wrapping_add(start * PAIR_LEN),
+                x: x.as_ptr().wrapping_add(index * tile * k + start * PAIR),
+                k,
+                pairs: chunk.min(pairs - start),
+                index,
+                tiles,
+            };
+            // SAFETY: the columns are among the `k`, the tokens among those of `x`.
+            unsafe {
+                match sums.len() {
+                    12 if R::TOKENS >= 12 => tile.run::<R, 12>(sums),
+                    11 if R::TOKENS >= 11 => tile.run::<R, 11>(sums),
+                    10 if R::TOKENS >= 10 => tile.run::<R, 10>(sums),
+                    9 if R::TOKENS >= 9 => tile.run::<R, 9>(sums),
+                    8 if R::TOKENS >= 8 => tile.run::<R, 8>(sums),
+                    7 if R::TOKENS >= 7 => tile.run::<R, 7>(sums),
+                    6 => tile.run::<R, 6>(sums),
+                    5 => tile.run::<R, 5>(sums),
+                    4 => tile.run::<R, 4>(sums),
+                    3 => tile.run::<R, 3>(sums),
+                    2 => tile.run::<R, 2>(sums),
+                    _ => tile.run::<R, 1>(sums),
+                }
+            }
+        }
+    }
+}
+
+/// Some pairs of columns of a group and of some tokens.
 struct Tile<W> {
     w: *const W,
     x: *const f32,
-    y: *mut f32,
+    /// Values between tokens.
     k: usize,
-    height: usize,
-    rows: usize,
-    tokens: usize,
-    fetch: Fetch,
+    pairs: usize,
+    /// Of the tiles of this chunk, which share the fetching of what comes later.
+    index: usize,
+    tiles: usize,
 }
 
 impl<W: Load> Tile<W> {
     /// # Safety
-    /// `w` is a packed group of `k` columns, `x` is `[tokens, k]` for `T` registers of tokens, `y`
-    /// has `tokens` times `rows` values with stride `height`.
+    /// `w` has `pairs` pairs of columns, and so has each of `T` tokens at `x`; `sums` has `T`.
     #[inline(always)]
-    unsafe fn run<C: Columns, const T: usize>(&self) {
+    unsafe fn run<R: Rows, const T: usize>(&self, sums: &mut [Sums]) {
         // SAFETY: every offset stays below the extents the caller promised.
         unsafe {
-            // A last register without a second token has the first one twice.
-            let last = if self.tokens == T * C::TOKENS {
-                self.k
-            } else {
-                0
-            };
-            let mut sums = [[C::zero(); T]; GROUP];
-            for step in 0..self.k / STEP {
-                let at = self.w.add(step * GROUP * STEP);
-                self.fetch.ask(step);
-                let token = self.x.add(step * STEP);
-                self.half::<C, T, 0>(at, token, last, &mut sums);
-                self.half::<C, T, 1>(unrelated(at), token, last, &mut sums);
-            }
-            for r in 0..self.rows {
+            let sums = sums.as_mut_ptr();
+            let step = PAIR_LEN * size_of::<W>();
+            for part in 0..R::PARTS {
+                let at = |i: usize, column: usize| {
+                    (sums.add(i).cast::<f32>()).add(column * GROUP + part * GROUP / R::PARTS)
+                };
+                let (index, reads) = (self.index * R::PARTS + part, self.tiles * R::PARTS);
+                let fetch = Fetch::new(self.w.cast(), self.pairs * step, step, index, reads);
+                let (mut even, mut odd) = ([R::zero(); T], [R::zero(); T]);
                 for i in 0..T {
-                    let mut lanes = [[0.0f32; LANES]; 2];
-                    C::store(sums[r][i], &mut lanes);
-                    let token = i * C::TOKENS;
-                    *self.y.add(token * self.height + r) = scalar::sum_lanes(lanes[0]);
-                    if token + 1 < self.tokens && C::TOKENS > 1 {
-                        *self.y.add((token + 1) * self.height + r) = scalar::sum_lanes(lanes[1]);
+                    (even[i], odd[i]) = (R::load(at(i, 0)), R::load(at(i, 1)));
+                }
+                for pair in 0..self.pairs {
+                    fetch.ask(pair);
+                    let [a, b] = W::load::<R>(self.w.add(pair * PAIR_LEN), part);
+                    let x = self.x.add(pair * PAIR);
+                    for i in 0..T {
+                        let x = x.add(i * self.k);
+                        even[i] = R::fma(a, R::splat(x), even[i]);
+                        odd[i] = R::fma(b, R::splat(x.add(1)), odd[i]);
                     }
                 }
-            }
-        }
-    }
-
-    /// # Safety
-    /// Sixteen weights of each row are readable at `at`, and sixteen columns of the tokens at `x`.
-    #[inline(always)]
-    unsafe fn half<C: Columns, const T: usize, const HALF: usize>(
-        &self,
-        at: *const W,
-        x: *const f32,
-        last: usize,
-        sums: &mut [[C::F; T]; GROUP],
-    ) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let weights: [C::F; GROUP] = [
-                W::load::<C, HALF>(at),
-                W::load::<C, HALF>(at.add(STEP)),
-                W::load::<C, HALF>(at.add(2 * STEP)),
-            ];
-            for i in 0..T {
-                let next = if i + 1 == T { last } else { self.k };
-                let token = C::tokens(x.add(i * C::TOKENS * self.k + HALF * LANES), next);
-                for r in 0..GROUP {
-                    sums[r][i] = C::fma(weights[r], token, sums[r][i]);
+                for i in 0..T {
+                    R::store(even[i], at(i, 0));
+                    R::store(odd[i], at(i, 1));
                 }
             }
         }
     }
-}
-
-/// The same address, which the compiler cannot tell from another: it would keep the first half's
-/// loads in registers for the second half and spill the sums.
-#[inline(always)]
-#[allow(
-    clippy::pointers_in_nomem_asm_block,
-    reason = "the address is not followed"
-)]
-fn unrelated<W>(mut at: *const W) -> *const W {
-    // SAFETY: no instruction.
-    unsafe {
-        asm!("/* {0} */", inout(reg) at, options(pure, nomem, nostack, preserves_flags));
-    }
-    at
 }

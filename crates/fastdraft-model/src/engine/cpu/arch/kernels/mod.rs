@@ -10,7 +10,7 @@ const AHEAD: usize = 4096;
 /// Packed bytes whose second reading, by the next tokens, still comes from the L2 cache.
 const BLOCK_BYTES: usize = 128 * 1024;
 /// Most tokens for which the next tile finds the weights of a group in the L1 cache.
-const NARROW: usize = 16;
+const NARROW: usize = 8;
 
 /// How many groups of `bytes` each the tokens of a pass meet before the next groups, and how many
 /// tiles share the fetching of a later group, so that memory never waits for one of them.
@@ -31,8 +31,8 @@ struct Fetch {
 }
 
 impl Fetch {
-    /// The share of tile `index` of `tiles` over the group of `bytes` after `at`, of which a step
-    /// has `step`.
+    /// The share of tile `index` of `tiles` in fetching what comes after the `bytes` at `at`, of which
+    /// a step reads `step`.
     fn new(at: *const u8, bytes: usize, step: usize, index: usize, tiles: usize) -> Self {
         Self {
             at: at.wrapping_add(AHEAD + index % tiles * bytes / tiles),

@@ -4,13 +4,14 @@
 //! and embedding are one matrix, unless `HEAD` names the tokens of a trimmed head, 0 for none.
 //! Prints one JSON object.
 
+use std::ops::ControlFlow;
+
 use fastdraft_data::Packer;
 use fastdraft_hw::open;
 use fastdraft_model::{DecoderConfig, DraftVocabulary, draft::init};
 use fastdraft_train::{
     optim::schedule::Schedule,
-    progress::Progress,
-    stage::{Budget, Freeze, StageConfig, Trainer},
+    stage::{Budget, Freeze, StageConfig, StageState, Step, Trainer},
 };
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -45,24 +46,31 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .collect();
     packer.push_document(&document);
     let packed = packer.finish()?;
-    let stage = |steps| StageConfig {
+    let stage = StageConfig {
         name: "PT".into(),
-        budget: Budget::Steps(steps),
+        budget: Budget::Steps(warm + steps),
         schedule: Schedule::cosine(1e-4),
         batch,
         accumulation,
         gradient_checkpointing: checkpointing > 0,
         ..StageConfig::default()
     };
-    if warm > 0 {
-        trainer.run(&stage(warm), &[(&packed, 1)], &mut Progress::hidden())?;
-    }
-    let report = trainer.run(&stage(steps), &[(&packed, 1)], &mut Progress::hidden())?;
+    // The first steps take memory for the moments of the optimizer.
+    let (mut warmed, mut all) = ((0, 0.0), (0, 0.0));
+    let mut observe = |step: &Step<'_>| {
+        all = (step.state.tokens, step.state.seconds);
+        if step.state.step == warm {
+            warmed = all;
+        }
+        Ok(ControlFlow::Continue(()))
+    };
+    let state = trainer.run_from(&stage, &[(&packed, 1)], StageState::default(), &mut observe)?;
+    let report = state.report(&stage.name)?;
     println!(
         "{}",
         serde_json::json!({
             "parameters": parameters,
-            "tokens_per_second": report.tokens as f64 / report.seconds,
+            "tokens_per_second": (all.0 - warmed.0) as f64 / (all.1 - warmed.1),
             "loss": report.last_loss,
             "peak_mb": peak(),
         })

@@ -87,7 +87,7 @@ impl<S: Stored> Kv<S> {
         for (i, row) in rows.chunks(stride).enumerate() {
             let (keys, values) = row[..2 * kv_heads * dim].split_at(kv_heads * dim);
             for head in 0..kv_heads {
-                self.write_one(layer, head, position + i, &keys[head * dim..][..dim]);
+                self.write_key(layer, head, position + i, &keys[head * dim..][..dim]);
                 let start = self.place.value(layer, head, position + i);
                 let slots = self.values[start..start + dim].chunks_mut(LANES);
                 for (slots, some) in slots.zip(values[head * dim..][..dim].chunks(LANES)) {
@@ -97,7 +97,7 @@ impl<S: Stored> Kv<S> {
         }
     }
 
-    fn write_one(&mut self, layer: usize, head: usize, position: usize, key: &[f32]) {
+    fn write_key(&mut self, layer: usize, head: usize, position: usize, key: &[f32]) {
         let start = self.place.block(layer, head, position) + position % POSITIONS;
         let mut slots = self.keys[start..].iter_mut().step_by(POSITIONS);
         for some in key.chunks(LANES) {

@@ -5,14 +5,16 @@ use std::ops::Range;
 use half::bf16;
 use rayon::prelude::*;
 
-use super::arch::{
-    Weight,
-    aligned::Aligned,
-    four_bit::{self, Minimum, PackedFourBit, Runs},
-    int8::{self, Activations, PackedInt8, Run},
-    packed::{GROUP, Packed},
+use super::{
+    arch::{
+        Weight,
+        aligned::Aligned,
+        four_bit::{self, Minimum, PackedFourBit, Runs},
+        int8::{self, Activations, PackedInt8, Run},
+        packed::{GROUP, Packed},
+    },
+    ops,
 };
-use super::ops;
 use crate::{
     error::ModelError,
     import::tensors::{Blocks, Tensors},

@@ -56,21 +56,21 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ..StageConfig::default()
     };
     // The first steps take memory for the moments of the optimizer.
-    let (mut warmed, mut all) = ((0, 0.0), (0, 0.0));
+    let mut warmed = (0, 0.0);
     let mut observe = |step: &Step<'_>| {
-        all = (step.state.tokens, step.state.seconds);
         if step.state.step == warm {
-            warmed = all;
+            warmed = (step.state.tokens, step.state.seconds);
         }
         Ok(ControlFlow::Continue(()))
     };
     let state = trainer.run_from(&stage, &[(&packed, 1)], StageState::default(), &mut observe)?;
+    let (tokens, seconds) = (state.tokens - warmed.0, state.seconds - warmed.1);
     let report = state.report(&stage.name)?;
     println!(
         "{}",
         serde_json::json!({
             "parameters": parameters,
-            "tokens_per_second": (all.0 - warmed.0) as f64 / (all.1 - warmed.1),
+            "tokens_per_second": tokens as f64 / seconds,
             "loss": report.last_loss,
             "peak_mb": peak(),
         })

@@ -89,14 +89,10 @@ pub(in crate::engine::cpu::arch) unsafe fn multiply<R: Rows, W: Load>(
 #[inline(always)]
 unsafe fn add<R: Rows, W: Load>(w: *const W, k: usize, x: &[f32], sums: &mut [Sums]) {
     let tile = sums.len().div_ceil(sums.len().div_ceil(R::TOKENS));
-    let pairs = k / PAIR;
     let tiles = sums.len().div_ceil(tile);
+    let pairs = k / PAIR;
     // Alone, a tile has its sums in registers from the first column to the last.
-    let chunk = if tile == sums.len() && R::PARTS == 1 {
-        pairs
-    } else {
-        CHUNK
-    };
+    let chunk = if tiles * R::PARTS == 1 { pairs } else { CHUNK };
     for start in (0..pairs).step_by(chunk) {
         for (index, sums) in sums.chunks_mut(tile).enumerate() {
             let tile = Tile {

@@ -1,7 +1,7 @@
 //! Loops over float32 values, compiled for what the processor has.
 
-/// Compiles a function twice: for the least processor, and for one with AVX2 that is chosen when
-/// the program runs. Operations and their order are the same, so both give the same bits.
+/// Compiles a function for the least processor, for one with AVX2 and for one with AVX-512, and
+/// chooses when the program runs. Operations and their order are the same, and so are the bits.
 macro_rules! vectorized {
     ($(#[$attribute:meta])* $visible:vis fn $name:ident($($argument:ident: $type:ty),* $(,)?) $(-> $result:ty)? $body:block) => {
         $(#[$attribute])*
@@ -14,8 +14,16 @@ macro_rules! vectorized {
                 fn wide($($argument: $type),*) $(-> $result)? {
                     body($($argument),*)
                 }
-                if std::arch::is_x86_feature_detected!("avx2") {
+                #[target_feature(enable = "avx512f")]
+                fn widest($($argument: $type),*) $(-> $result)? {
+                    body($($argument),*)
+                }
+                if std::arch::is_x86_feature_detected!("avx512f") {
                     // SAFETY: the feature was just found.
+                    return unsafe { widest($($argument),*) };
+                }
+                if std::arch::is_x86_feature_detected!("avx2") {
+                    // SAFETY: as above.
                     return unsafe { wide($($argument),*) };
                 }
             }

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{Moments, global_norm, host};
-use crate::error::TrainError;
+use crate::{error::TrainError, host::vector::vectorized};
 
 const CHUNK: usize = 1 << 14;
 
@@ -141,13 +141,22 @@ impl Constants {
             factor,
         }
     }
+}
 
-    fn update(self, w: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32], decay: f32) {
+vectorized! {
+    fn update(
+        with: Constants,
+        w: &mut [f32],
+        g: &[f32],
+        m: &mut [f32],
+        v: &mut [f32],
+        decay: f32,
+    ) {
         for (((w, g), m), v) in w.iter_mut().zip(g).zip(m).zip(v) {
-            let g = g * self.factor;
-            *m += (1.0 - self.beta_1) * (g - *m);
-            *v += (1.0 - self.beta_2) * (g * g - *v);
-            *w -= self.rate * *m / (v.sqrt() * self.second + self.epsilon) + decay * *w;
+            let g = g * with.factor;
+            *m += (1.0 - with.beta_1) * (g - *m);
+            *v += (1.0 - with.beta_2) * (g * g - *v);
+            *w -= with.rate * *m / (v.sqrt() * with.second + with.epsilon) + decay * *w;
         }
     }
 }
@@ -181,7 +190,7 @@ impl Update<'_> {
             .zip(g.par_chunks(CHUNK))
             .zip(moments.first.par_chunks_mut(CHUNK))
             .zip(moments.second.par_chunks_mut(CHUNK))
-            .for_each(|(((w, g), m), v)| constants.update(w, g, m, v, decay));
+            .for_each(|(((w, g), m), v)| update(constants, w, g, m, v, decay));
         Ok(restore(weights, &device))
     }
 }
@@ -293,7 +302,7 @@ mod tests {
         let mut still = Constants::new(&AdamWConfig::default(), 1, 1.0, 1.0);
         still.rate = 0.0;
         let mut weight = [2.0];
-        still.update(&mut weight, &[0.0], &mut [0.0], &mut [0.0], 0.01);
+        update(still, &mut weight, &[0.0], &mut [0.0], &mut [0.0], 0.01);
         assert!((weight[0] - 1.98).abs() < 1e-6);
     }
 }

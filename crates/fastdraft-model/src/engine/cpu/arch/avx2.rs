@@ -87,7 +87,6 @@ impl Eight for Avx2 {
 impl Words for Avx2 {
     const TOKENS: usize = 4;
     type Weights = [__m256i; 2];
-    type Pair = __m256i;
     type Sums = [__m256i; 2];
     type F = [__m256; 2];
 
@@ -98,21 +97,16 @@ impl Words for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn pair(x: *const i16) -> __m256i {
-        // SAFETY: the caller's promise.
-        unsafe { _mm256_set1_epi32(x.cast::<i32>().read_unaligned()) }
-    }
-
-    #[inline(always)]
     unsafe fn sums() -> [__m256i; 2] {
         // SAFETY: the caller's promise.
         unsafe { [_mm256_setzero_si256(); 2] }
     }
 
     #[inline(always)]
-    unsafe fn add(sums: [__m256i; 2], w: [__m256i; 2], x: __m256i) -> [__m256i; 2] {
+    unsafe fn add(sums: [__m256i; 2], w: [__m256i; 2], x: *const i16) -> [__m256i; 2] {
         // SAFETY: the caller's promise.
         unsafe {
+            let x = _mm256_set1_epi32(x.cast::<i32>().read_unaligned());
             [
                 _mm256_add_epi32(sums[0], _mm256_madd_epi16(w[0], x)),
                 _mm256_add_epi32(sums[1], _mm256_madd_epi16(w[1], x)),

@@ -109,21 +109,17 @@ impl<E: Eight> Rows for E {
 
 /// Sums of 16-bit products for sixteen rows. They are exact, so the order inside a sum is free.
 pub(super) trait Words {
-    /// Tokens whose sums stay in registers, 4 or 8.
+    /// Tokens whose sums stay in registers, 4, 8 or 12.
     const TOKENS: usize;
     /// Two weights of each row.
     type Weights: Copy;
-    /// Two values of a token, for every row.
-    type Pair: Copy;
     type Sums: Copy;
     type F: Copy;
     /// 32 signed bytes at `at`.
     unsafe fn weights(at: *const i8) -> Self::Weights;
-    /// The two values at `x`.
-    unsafe fn pair(x: *const i16) -> Self::Pair;
     unsafe fn sums() -> Self::Sums;
-    /// Adds the products of every row.
-    unsafe fn add(sums: Self::Sums, w: Self::Weights, x: Self::Pair) -> Self::Sums;
+    /// Adds the products of every row with the two values at `x`.
+    unsafe fn add(sums: Self::Sums, w: Self::Weights, x: *const i16) -> Self::Sums;
     unsafe fn totals() -> Self::F;
     /// Adds every row's sum times its scale, of sixteen at `scales`.
     unsafe fn scaled(sums: Self::Sums, scales: *const f32, totals: Self::F) -> Self::F;

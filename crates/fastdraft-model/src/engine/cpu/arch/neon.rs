@@ -113,7 +113,6 @@ impl Eight for Neon {
 impl Words for Neon {
     const TOKENS: usize = 4;
     type Weights = [int16x8_t; 4];
-    type Pair = int16x8_t;
     /// Two for each row.
     type Sums = [int32x4_t; 8];
     type F = [[float32x4_t; 2]; 2];
@@ -133,19 +132,15 @@ impl Words for Neon {
     }
 
     #[inline(always)]
-    unsafe fn pair(x: *const i16) -> int16x8_t {
-        // SAFETY: the caller's promise.
-        unsafe { vreinterpretq_s16_s32(vdupq_n_s32(x.cast::<i32>().read_unaligned())) }
-    }
-
-    #[inline(always)]
     unsafe fn sums() -> Self::Sums {
         // SAFETY: the caller's promise.
         unsafe { [vdupq_n_s32(0); 8] }
     }
 
     #[inline(always)]
-    unsafe fn add(sums: Self::Sums, w: Self::Weights, x: int16x8_t) -> Self::Sums {
+    unsafe fn add(sums: Self::Sums, w: Self::Weights, x: *const i16) -> Self::Sums {
+        // SAFETY: the caller's promise.
+        let x = unsafe { vreinterpretq_s16_s32(vdupq_n_s32(x.cast::<i32>().read_unaligned())) };
         // SAFETY: the caller's promise.
         array::from_fn(|i| unsafe {
             if i % 2 == 0 {

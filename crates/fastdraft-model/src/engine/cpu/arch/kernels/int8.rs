@@ -55,6 +55,7 @@ unsafe fn all<W: Words, const RUNS: usize>(
         while token < t {
             let tokens = match t - token {
                 left if left >= W::TOKENS => W::TOKENS,
+                left if left >= 8 && W::TOKENS >= 8 => 8,
                 left => left.min(4),
             };
             for group in start..end {
@@ -75,7 +76,8 @@ unsafe fn all<W: Words, const RUNS: usize>(
                         fetch: Fetch::new(values.cast(), bytes, LINE, token / W::TOKENS, tiles),
                     };
                     match tokens {
-                        8 => tile.run::<W, RUNS, 8>(),
+                        12 if W::TOKENS >= 12 => tile.run::<W, RUNS, 12>(),
+                        8 if W::TOKENS >= 8 => tile.run::<W, RUNS, 8>(),
                         4 => tile.run::<W, RUNS, 4>(),
                         3 => tile.run::<W, RUNS, 3>(),
                         2 => tile.run::<W, RUNS, 2>(),
@@ -119,7 +121,7 @@ impl Tile {
                     for pair in line * PAIRS..(line + 1) * PAIRS {
                         let w = W::weights(self.values.add(pair * PAIR_BYTES));
                         for i in 0..T {
-                            let x = W::pair(self.x.add(i * self.steps * STEP + pair * PAIR));
+                            let x = self.x.add(i * self.steps * STEP + pair * PAIR);
                             sums[i] = W::add(sums[i], w, x);
                         }
                     }

@@ -155,14 +155,18 @@ impl<W: Load> Tile<W> {
                 for i in 0..T {
                     (even[i], odd[i]) = (R::load(at(i, 0)), R::load(at(i, 1)));
                 }
+                let mut tokens = [self.x; T];
+                for i in 0..T {
+                    tokens[i] = self.x.add(i * self.k);
+                }
                 for pair in 0..self.pairs {
                     fetch.ask(pair);
                     let [a, b] = W::load::<R>(self.w.add(pair * PAIR_LEN), part);
-                    let x = self.x.add(pair * PAIR);
                     for i in 0..T {
-                        let x = x.add(i * self.k);
+                        let x = tokens[i];
                         even[i] = R::fma(a, R::splat(x), even[i]);
                         odd[i] = R::fma(b, R::splat(x.add(1)), odd[i]);
+                        tokens[i] = x.add(PAIR);
                     }
                 }
                 for i in 0..T {

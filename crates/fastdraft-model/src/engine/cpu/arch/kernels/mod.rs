@@ -5,8 +5,11 @@ pub(super) mod floats;
 pub(super) mod four_bit;
 pub(super) mod int8;
 
-/// Bytes between a load and the line fetched for later.
-const AHEAD: usize = 4096;
+/// Bytes between a load and the line that memory is asked for. It goes to the L2 cache, which can wait
+/// for three times as many lines as the L1 cache.
+const FAR: usize = 4096;
+/// Bytes between a load and the line that the L1 cache asks the L2 cache for.
+const NEAR: usize = 1024;
 /// Packed bytes whose second reading, by the next tokens, still comes from the L2 cache.
 const BLOCK_BYTES: usize = 128 * 1024;
 /// Most tokens for which the next tile finds the weights of a group in the L1 cache.
@@ -22,39 +25,50 @@ fn schedule(bytes: usize, tokens: usize, tile: usize) -> (usize, usize) {
     }
 }
 
-/// The lines a tile asks memory for, long before they are read.
+/// The lines a tile asks for before they are read.
 #[derive(Clone, Copy)]
 struct Fetch {
-    at: *const u8,
-    /// Bytes a step.
-    stride: usize,
+    far: *const u8,
+    /// Bytes of a step that this tile asks memory for.
+    share: usize,
+    near: *const u8,
+    step: usize,
 }
 
 impl Fetch {
-    /// The share of tile `index` of `tiles` in fetching what comes after the `bytes` at `at`, of which
-    /// a step reads `step`.
+    /// For tile `index` of `tiles`, which share the fetching of what comes after the `bytes` at `at`, of
+    /// which a step reads `step`.
     fn new(at: *const u8, bytes: usize, step: usize, index: usize, tiles: usize) -> Self {
         Self {
-            at: at.wrapping_add(AHEAD + index % tiles * bytes / tiles),
-            stride: step / tiles,
+            far: at.wrapping_add(FAR + index % tiles * bytes / tiles),
+            share: step / tiles,
+            near: at.wrapping_add(NEAR),
+            step,
         }
     }
 
     #[inline(always)]
     fn ask(self, step: usize) {
-        let at = self.at.wrapping_add(step * self.stride);
-        prefetch(at);
-        if self.stride > 64 {
-            prefetch(at.wrapping_add(64));
-        }
-        if self.stride > 128 {
-            prefetch(at.wrapping_add(128));
-        }
+        let far = self.far.wrapping_add(step * self.share);
+        lines(far, self.share, to_l2);
+        lines(self.near.wrapping_add(step * self.step), self.step, to_l1);
+    }
+}
+
+/// Fetches the cache lines of up to 192 bytes, at least one.
+#[inline(always)]
+fn lines(at: *const u8, bytes: usize, fetch: impl Fn(*const u8)) {
+    fetch(at);
+    if bytes > 64 {
+        fetch(at.wrapping_add(64));
+    }
+    if bytes > 128 {
+        fetch(at.wrapping_add(128));
     }
 }
 
 #[inline(always)]
-fn prefetch(at: *const u8) {
+fn to_l1(at: *const u8) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: SSE is part of the architecture, and prefetching never faults.
     unsafe {
@@ -65,5 +79,20 @@ fn prefetch(at: *const u8) {
     // SAFETY: prefetching never faults.
     unsafe {
         std::arch::asm!("prfm pldl1keep, [{0}]", in(reg) at, options(nostack, readonly, preserves_flags));
+    }
+}
+
+#[inline(always)]
+fn to_l2(at: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: SSE is part of the architecture, and prefetching never faults.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T1>(at.cast());
+    }
+    #[cfg(target_arch = "aarch64")]
+    // SAFETY: prefetching never faults.
+    unsafe {
+        std::arch::asm!("prfm pldl2keep, [{0}]", in(reg) at, options(nostack, readonly, preserves_flags));
     }
 }

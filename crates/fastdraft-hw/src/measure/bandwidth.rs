@@ -5,6 +5,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Instant;
 
+use memmap2::MmapMut;
 use serde::{Deserialize, Serialize};
 
 use crate::error::HwError;
@@ -12,6 +13,8 @@ use crate::error::HwError;
 const MIN_BUFFER: usize = 256 << 20;
 const MAX_BUFFER: usize = 2 << 30;
 const PASSES: usize = 5;
+/// Bytes of a word.
+const WORD: usize = size_of::<u64>();
 
 /// A measured memory bandwidth.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -28,7 +31,8 @@ pub struct Bandwidth {
 /// Streaming read bandwidth of main memory with all cores.
 ///
 /// Every core sums its own part of a buffer of four times the last-level cache, 256 MiB to 2 GiB.
-/// The best of five passes counts, since other work can only slow a pass down.
+/// The best of five passes counts, since other work can only slow a pass down. The buffer lies in
+/// large pages where the system has them, as the weights of an engine can.
 ///
 /// # Errors
 ///
@@ -55,23 +59,26 @@ pub fn bandwidth_with(
     passes: usize,
 ) -> Result<Bandwidth, HwError> {
     let threads = threads.max(1);
-    let words = (buffer_bytes / size_of::<u64>() / threads).max(1);
+    let words = (buffer_bytes / WORD / threads).max(1);
     let mut parts = Vec::with_capacity(threads);
     for _ in 0..threads {
-        let mut part: Vec<u64> = Vec::new();
-        part.try_reserve_exact(words).map_err(failed)?;
+        let bytes = words.checked_mul(WORD).ok_or_else(|| failed("too large"))?;
+        let part = MmapMut::map_anon(bytes).map_err(failed)?;
+        // Refused, it is measured in small pages.
+        #[cfg(target_os = "linux")]
+        let _ = part.advise(memmap2::Advice::HugePage);
         parts.push(part);
     }
     // Each thread writes its part first, so that pages exist and lie near the core that reads.
     thread::scope(|scope| {
         for (index, part) in parts.iter_mut().enumerate() {
             thread::Builder::new()
-                .spawn_scoped(scope, move || part.resize(words, index as u64 + 1))
+                .spawn_scoped(scope, move || part.fill(index as u8 + 1))
                 .map_err(failed)?;
         }
         Ok(())
     })?;
-    let buffer_bytes = words * size_of::<u64>() * threads;
+    let buffer_bytes = words * WORD * threads;
     let mut bytes_per_second: f64 = 0.0;
     for _ in 0..passes.max(1) {
         let start = Instant::now();
@@ -93,18 +100,28 @@ pub fn bandwidth_with(
     })
 }
 
-fn sum(words: &[u64]) -> u64 {
+/// Places that a core reads at a time: it waits for more lines than with one.
+const STREAMS: usize = 4;
+
+fn sum(bytes: &[u8]) -> u64 {
+    let words = bytes.as_chunks::<WORD>().0;
+    let (streams, rest) = words.split_at(words.len() / (STREAMS * 8) * STREAMS * 8);
+    let (first, second) = streams.split_at(streams.len() / 2);
+    let (a, b) = first.split_at(first.len() / 2);
+    let (c, d) = second.split_at(second.len() / 2);
+    let [a, b, c, d] = [a, b, c, d].map(|stream| stream.as_chunks::<8>().0);
     // Independent lanes keep the adds off the critical path and let the compiler use vectors.
-    let mut lanes = [0_u64; 32];
-    let (chunks, rest) = words.as_chunks::<32>();
-    for chunk in chunks {
-        for (lane, word) in lanes.iter_mut().zip(chunk) {
-            *lane = lane.wrapping_add(*word);
+    let mut lanes = [[0_u64; 8]; STREAMS];
+    for (((a, b), c), d) in a.iter().zip(b).zip(c).zip(d) {
+        for (lanes, words) in lanes.iter_mut().zip([a, b, c, d]) {
+            for (lane, word) in lanes.iter_mut().zip(words) {
+                *lane = lane.wrapping_add(u64::from_ne_bytes(*word));
+            }
         }
     }
-    rest.iter()
-        .chain(&lanes)
-        .fold(0, |total, word| total.wrapping_add(*word))
+    (rest.iter().map(|word| u64::from_ne_bytes(*word)))
+        .chain(lanes.into_iter().flatten())
+        .fold(0, u64::wrapping_add)
 }
 
 /// Size in bytes of the largest cache of the first core, read below `root`.
@@ -155,8 +172,8 @@ mod tests {
 
     #[test]
     fn every_word_is_read_once() {
-        let words: Vec<u64> = (0..100).collect();
-        assert_eq!(sum(&words), 4950);
+        let bytes: Vec<u8> = (0..100u64).flat_map(u64::to_ne_bytes).collect();
+        assert_eq!(sum(&bytes), 4950);
     }
 
     #[test]

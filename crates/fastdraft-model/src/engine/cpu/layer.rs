@@ -2,7 +2,7 @@
 
 use super::{
     attention::attend,
-    matrix::{Matrix, Part, WeightFormat},
+    matrix::{Layout, Matrix, Part},
     ops,
     pass::Segment,
     workspace::Workspace,
@@ -28,7 +28,7 @@ impl Layer {
     pub(super) fn load(
         tensors: &dyn Tensors,
         index: usize,
-        format: WeightFormat,
+        layout: Layout<'_>,
     ) -> Result<Self, ModelError> {
         let config = tensors.config();
         let name = |part: &str| format!("model.layers.{index}.{part}");
@@ -48,7 +48,7 @@ impl Layer {
             let parts: Vec<Part> = (parts.iter())
                 .map(|(part, rows)| (name(&format!("{part}.weight")), *rows))
                 .collect();
-            Matrix::load(tensors, &parts, columns, bias.then_some(biases), format)
+            Matrix::load(tensors, &parts, columns, bias.then_some(biases), layout)
         };
         let qk_norm = if config.qk_norm {
             Some((

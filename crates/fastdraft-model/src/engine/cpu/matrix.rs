@@ -9,6 +9,7 @@ use super::{
     arch::{
         Weight,
         aligned::Aligned,
+        arena::Arena,
         four_bit::{self, Minimum, PackedFourBit, Runs},
         int8::{self, Activations, PackedInt8, Run},
         packed::{GROUP, Packed},
@@ -51,6 +52,13 @@ enum Data {
     FourBit(PackedFourBit),
 }
 
+/// How and where weights are kept.
+#[derive(Clone, Copy)]
+pub(super) struct Layout<'a> {
+    pub(super) format: WeightFormat,
+    pub(super) memory: &'a Arena,
+}
+
 /// A matrix of a model by its name, and its rows.
 pub(super) type Part = (String, usize);
 
@@ -84,13 +92,13 @@ impl Matrix {
         parts: &[Part],
         columns: usize,
         bias: Option<Vec<f32>>,
-        format: WeightFormat,
+        Layout { format, memory }: Layout<'_>,
     ) -> Result<Self, ModelError> {
         let rows = parts.iter().map(|(_, rows)| rows).sum();
         let mut padded = columns;
         let data = match (format, common_blocks(tensors, parts)) {
             (WeightFormat::F32, _) => {
-                let mut packed = Packed::zeros(rows, columns);
+                let mut packed = Packed::zeros(rows, columns, memory);
                 floats(tensors, parts, columns, |first, data| {
                     packed.fill(first, data)
                 })?;
@@ -98,7 +106,7 @@ impl Matrix {
                 Data::F32(packed)
             }
             (WeightFormat::Bf16, _) => {
-                let mut packed = Packed::zeros(rows, columns);
+                let mut packed = Packed::zeros(rows, columns, memory);
                 floats(tensors, parts, columns, |first, data| {
                     packed.fill(first, data)
                 })?;
@@ -106,7 +114,7 @@ impl Matrix {
                 Data::Bf16(packed)
             }
             (WeightFormat::Gguf | WeightFormat::Int4, Some(Blocks::Q8_0)) => {
-                let mut packed = PackedInt8::zeros(rows, columns, Run::Block);
+                let mut packed = PackedInt8::zeros(rows, columns, Run::Block, memory);
                 stored(tensors, parts, columns, |first, blocks| {
                     packed.fill_blocks(first, blocks);
                 })?;
@@ -118,21 +126,21 @@ impl Matrix {
                 } else {
                     Minimum::Stored
                 };
-                let mut packed = PackedFourBit::zeros(rows, columns, minimum);
+                let mut packed = PackedFourBit::zeros(rows, columns, minimum, memory);
                 stored(tensors, parts, columns, |first, blocks| {
                     packed.fill(first, blocks);
                 })?;
                 Data::FourBit(packed)
             }
             (WeightFormat::Int4, None) if columns.is_multiple_of(four_bit::RUN) => {
-                let mut packed = PackedFourBit::zeros(rows, columns, Minimum::Stored);
+                let mut packed = PackedFourBit::zeros(rows, columns, Minimum::Stored, memory);
                 floats(tensors, parts, columns, |first, data| {
                     packed.fill_rounded(first, data);
                 })?;
                 Data::FourBit(packed)
             }
             (WeightFormat::Int8 | WeightFormat::Gguf | WeightFormat::Int4, _) => {
-                let mut packed = PackedInt8::zeros(rows, columns, Run::Step);
+                let mut packed = PackedInt8::zeros(rows, columns, Run::Step, memory);
                 floats(tensors, parts, columns, |first, data| {
                     packed.fill(first, data)
                 })?;
@@ -359,7 +367,10 @@ mod tests {
             &[("w".to_owned(), rows)],
             columns,
             Some(bias.clone()),
-            WeightFormat::F32,
+            Layout {
+                format: WeightFormat::F32,
+                memory: &Arena::default(),
+            },
         )
         .unwrap();
         let mut y = vec![0.0; t * rows];

@@ -5,9 +5,10 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use super::{
+    arch::arena::Arena,
     cache::{KvCache, KvFormat},
     layer::Layer,
-    matrix::{Matrix, WeightFormat},
+    matrix::{Layout, Matrix, WeightFormat},
 };
 use crate::{
     checkpoint::{Checkpoint, DraftVocabulary},
@@ -61,13 +62,18 @@ impl CpuModel {
     fn build(tensors: &dyn Tensors, format: WeightFormat) -> Result<Self, ModelError> {
         let config = tensors.config();
         let hidden = config.hidden_size;
-        let vocabulary_format = match format {
-            WeightFormat::Int4 => WeightFormat::Int8,
-            format => format,
+        let memory = &Arena::default();
+        let vocabulary_layout = Layout {
+            format: match format {
+                WeightFormat::Int4 => WeightFormat::Int8,
+                format => format,
+            },
+            memory,
         };
+        let layout = Layout { format, memory };
         let matrix = |name: &str, rows: usize| {
             let part = (name.to_owned(), rows);
-            Matrix::load(tensors, &[part], hidden, None, vocabulary_format)
+            Matrix::load(tensors, &[part], hidden, None, vocabulary_layout)
         };
         Ok(Self {
             embedding: matrix("model.embed_tokens.weight", config.vocabulary_size)?,
@@ -78,7 +84,7 @@ impl CpuModel {
             },
             layers: (0..config.layers)
                 .into_par_iter()
-                .map(|index| Layer::load(tensors, index, format))
+                .map(|index| Layer::load(tensors, index, layout))
                 .collect::<Result<_, _>>()?,
             kv_format: match format {
                 WeightFormat::F32 => KvFormat::F32,

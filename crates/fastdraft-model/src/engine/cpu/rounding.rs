@@ -2,7 +2,10 @@
 
 use rayon::prelude::*;
 
-use super::matrix::{Matrix, WeightFormat};
+use super::{
+    arch::arena::Arena,
+    matrix::{Layout, Matrix, WeightFormat},
+};
 use crate::{checkpoint::Checkpoint, error::ModelError};
 
 /// How far the weights of a matrix are from those of the checkpoint.
@@ -50,7 +53,9 @@ pub fn rounding(
         .map(|(name, shape, data)| {
             let [rows, columns] = shape;
             let parts = [(name.to_owned(), rows)];
-            let matrix = Matrix::load(checkpoint, &parts, columns, None, format)?;
+            let memory = &Arena::default();
+            let layout = Layout { format, memory };
+            let matrix = Matrix::load(checkpoint, &parts, columns, None, layout)?;
             let mut row = vec![0.0; columns];
             let (mut error, mut square) = (0.0, 0.0);
             let (mut worst, mut largest) = (0.0_f64, 0.0_f64);

@@ -10,6 +10,7 @@ use half::f16;
 
 use super::{
     aligned::Aligned,
+    arena::{Arena, Pages, Plain},
     isa::{Isa, on},
 };
 
@@ -26,6 +27,9 @@ pub(super) const RUN_BYTES: usize = GROUP * RUN / 2;
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
 struct Line([u8; 64]);
+
+// SAFETY: numbers.
+unsafe impl Plain for Line {}
 
 /// Whether a file's blocks have a minimum of their own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +48,14 @@ impl Minimum {
             Self::Stored => 4 + RUN / 2,
         }
     }
+
+    /// Scales and minima of a run of every row of a group.
+    fn scales_of_a_run(self) -> usize {
+        match self {
+            Self::Symmetric => GROUP,
+            Self::Stored => 2 * GROUP,
+        }
+    }
 }
 
 /// `[rows, columns]` as groups of eight rows, each group as runs of 32 columns. A run is four
@@ -51,9 +63,9 @@ impl Minimum {
 /// bytes, and the columns `16 + 4c..` in the high ones. Missing rows are zero.
 #[derive(Debug)]
 pub(crate) struct PackedFourBit {
-    lines: Vec<Line>,
+    lines: Pages<Line>,
     /// For every group and run, eight scales and then, where stored, eight minima.
-    scales: Vec<f16>,
+    scales: Pages<f16>,
     minimum: Minimum,
     rows: usize,
     columns: usize,
@@ -61,21 +73,19 @@ pub(crate) struct PackedFourBit {
 
 impl PackedFourBit {
     /// Zeros, to be filled; `columns` is a multiple of 32.
-    pub(crate) fn zeros(rows: usize, columns: usize, minimum: Minimum) -> Self {
+    pub(crate) fn zeros(rows: usize, columns: usize, minimum: Minimum, memory: &Arena) -> Self {
         assert!(
             columns.is_multiple_of(RUN),
             "{columns} columns in blocks of 32"
         );
         let runs = rows.div_ceil(GROUP) * (columns / RUN);
-        let mut packed = Self {
-            lines: vec![Line([0; 64]); runs * RUN_BYTES / 64],
-            scales: Vec::new(),
+        Self {
+            lines: memory.zeros(runs * RUN_BYTES / 64),
+            scales: memory.zeros(runs * minimum.scales_of_a_run()),
             minimum,
             rows,
             columns,
-        };
-        packed.scales = vec![f16::ZERO; runs * packed.scales_of_a_run()];
-        packed
+        }
     }
 
     /// Rounds whole rows to the nearest of sixteen steps between the least and the largest value of
@@ -136,10 +146,7 @@ impl PackedFourBit {
     }
 
     pub(super) fn scales_of_a_run(&self) -> usize {
-        match self.minimum {
-            Minimum::Symmetric => GROUP,
-            Minimum::Stored => 2 * GROUP,
-        }
+        self.minimum.scales_of_a_run()
     }
 
     /// Where the scale of a row's run lies; its minimum lies `GROUP` further.
@@ -267,7 +274,8 @@ mod tests {
     use super::*;
 
     fn rounded(values: &[f32]) -> Vec<f32> {
-        let mut packed = PackedFourBit::zeros(values.len() / 64, 64, Minimum::Stored);
+        let mut packed =
+            PackedFourBit::zeros(values.len() / 64, 64, Minimum::Stored, &Arena::default());
         packed.fill_rounded(0, values);
         let mut out = vec![0.0; values.len()];
         for (row, out) in out.chunks_exact_mut(64).enumerate() {

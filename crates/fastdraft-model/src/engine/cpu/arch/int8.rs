@@ -9,6 +9,7 @@ use half::f16;
 
 use super::{
     aligned::Aligned,
+    arena::{Arena, Pages, Plain},
     isa::{Isa, on},
 };
 
@@ -32,6 +33,9 @@ const BLOCK_BYTES: usize = 2 + BLOCK;
 #[repr(C, align(64))]
 struct Line([i8; 64]);
 
+// SAFETY: numbers.
+unsafe impl Plain for Line {}
+
 /// Columns that share a scale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Run {
@@ -41,14 +45,24 @@ pub(crate) enum Run {
     Block,
 }
 
+impl Run {
+    /// Runs of a step.
+    fn of_a_step(self) -> usize {
+        match self {
+            Self::Step => 1,
+            Self::Block => 2,
+        }
+    }
+}
+
 /// `[rows, columns]` as groups of sixteen rows, each group as steps of 64 columns. A step is 32
 /// half lines, half line `p` with the columns `2p` and `2p + 1` of one row after the other. Missing
 /// rows and columns are zero.
 #[derive(Debug)]
 pub(crate) struct PackedInt8 {
-    lines: Vec<Line>,
+    lines: Pages<Line>,
     /// Sixteen for every group and run.
-    scales: Vec<f32>,
+    scales: Pages<f32>,
     run: Run,
     rows: usize,
     columns: usize,
@@ -56,17 +70,15 @@ pub(crate) struct PackedInt8 {
 
 impl PackedInt8 {
     /// Zeros, to be filled.
-    pub(crate) fn zeros(rows: usize, columns: usize, run: Run) -> Self {
+    pub(crate) fn zeros(rows: usize, columns: usize, run: Run, memory: &Arena) -> Self {
         let steps = rows.div_ceil(GROUP) * columns.div_ceil(STEP);
-        let mut packed = Self {
-            lines: vec![Line([0; 64]); steps * STEP_BYTES / 64],
-            scales: Vec::new(),
+        Self {
+            lines: memory.zeros(steps * STEP_BYTES / 64),
+            scales: memory.zeros(steps * run.of_a_step() * GROUP),
             run,
             rows,
             columns,
-        };
-        packed.scales = vec![0.0; steps * packed.runs_of_a_step() * GROUP];
-        packed
+        }
     }
 
     /// Rounds every run of 64 columns of whole rows to 127 steps of its largest magnitude and
@@ -121,10 +133,7 @@ impl PackedInt8 {
     }
 
     pub(super) fn runs_of_a_step(&self) -> usize {
-        match self.run {
-            Run::Step => 1,
-            Run::Block => 2,
-        }
+        self.run.of_a_step()
     }
 
     /// Columns that share a scale.

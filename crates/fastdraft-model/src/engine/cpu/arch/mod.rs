@@ -16,6 +16,7 @@ use std::ops::Range;
 use half::bf16;
 
 pub(super) mod aligned;
+pub(super) mod arena;
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]

@@ -2,6 +2,8 @@
 
 use half::bf16;
 
+use super::arena::{Arena, Pages, Plain};
+
 /// Rows of a group: a lane of a product for each.
 pub(crate) const GROUP: usize = 16;
 /// Columns that lie together: a word of 32 bits has both of a bfloat16 row.
@@ -14,11 +16,14 @@ pub(super) const PAIR_LEN: usize = GROUP * PAIR;
 #[repr(C, align(64))]
 struct Line<E>([E; PAIR_LEN]);
 
+// SAFETY: numbers.
+unsafe impl<E: Element> Plain for Line<E> {}
+
 /// `[rows, columns]` as groups of sixteen rows, each group as pairs of columns: one sequential
 /// stream. Missing rows and columns are zero.
 #[derive(Debug)]
 pub(crate) struct Packed<E> {
-    lines: Vec<Line<E>>,
+    lines: Pages<Line<E>>,
     rows: usize,
     columns: usize,
 }
@@ -58,17 +63,12 @@ impl Element for bf16 {
 
 impl<E: Element> Packed<E> {
     /// Zeros, to be filled.
-    pub(crate) fn zeros(rows: usize, columns: usize) -> Self {
-        let mut packed = Self {
-            lines: Vec::new(),
+    pub(crate) fn zeros(rows: usize, columns: usize, memory: &Arena) -> Self {
+        Self {
+            lines: memory.zeros(rows.div_ceil(GROUP) * columns.div_ceil(PAIR)),
             rows,
             columns,
-        };
-        let elements = rows.div_ceil(GROUP) * packed.group_len();
-        packed
-            .lines
-            .resize(elements / PAIR_LEN, Line([E::default(); PAIR_LEN]));
-        packed
+        }
     }
 
     /// Puts whole rows at `first`.
@@ -83,7 +83,7 @@ impl<E: Element> Packed<E> {
 
     #[cfg(test)]
     pub(super) fn new(data: &[f32], columns: usize) -> Self {
-        let mut packed = Self::zeros(data.len() / columns, columns);
+        let mut packed = Self::zeros(data.len() / columns, columns, &Arena::default());
         packed.fill(0, data);
         packed
     }

@@ -3,7 +3,7 @@
 use half::f16;
 use proptest::prelude::*;
 
-use super::*;
+use super::{arena::Arena, *};
 
 fn values(n: usize, seed: u64) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
@@ -175,7 +175,7 @@ proptest! {
         n in 1usize..13, k in 1usize..300, t in 1usize..12, seed in any::<u64>()
     ) {
         let w = values(n * k, seed);
-        let mut packed = int8::PackedInt8::zeros(n, k, int8::Run::Step);
+        let mut packed = int8::PackedInt8::zeros(n, k, int8::Run::Step, &Arena::default());
         packed.fill(0, &w);
         let y = int8_kernels(&packed, n, k, t, seed);
         let x = values(t * k, !seed);
@@ -192,7 +192,7 @@ proptest! {
         n in 1usize..13, runs in 1usize..9, t in 1usize..12, seed in any::<u64>()
     ) {
         let k = runs * 32;
-        let mut packed = int8::PackedInt8::zeros(n, k, int8::Run::Block);
+        let mut packed = int8::PackedInt8::zeros(n, k, int8::Run::Block, &Arena::default());
         packed.fill_blocks(0, &blocks(n * runs, 1, 32, seed));
         let y = int8_kernels(&packed, n, k, t, seed);
         // A weight is at most 16 and half a step of a token 1/65,534.
@@ -211,7 +211,7 @@ proptest! {
         } else {
             (four_bit::Minimum::Symmetric, 1)
         };
-        let mut packed = four_bit::PackedFourBit::zeros(n, k, minimum);
+        let mut packed = four_bit::PackedFourBit::zeros(n, k, minimum, &Arena::default());
         packed.fill(0, &blocks(n * runs, constants, 16, seed));
         let x = values(t * k, !seed);
         let y = against_oracle(n, four_bit::GROUP, t, |isa, groups, tokens, y| {

@@ -2,7 +2,7 @@
 
 use half::f16;
 
-use super::arch::{LANES, POSITIONS, Stored};
+use super::arch::{LANES, POSITIONS, Stored, aligned::Aligned};
 use crate::{
     config::{DecoderConfig, Rotary},
     error::ModelError,
@@ -36,11 +36,21 @@ pub(super) enum Numbers {
     F16(Kv<f16>),
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Kv<S> {
     place: Place,
-    keys: Vec<S>,
-    values: Vec<S>,
+    keys: Aligned<S>,
+    values: Aligned<S>,
+}
+
+impl<S: Stored> Clone for Kv<S> {
+    fn clone(&self) -> Self {
+        Self {
+            place: self.place,
+            keys: self.keys.clone(),
+            values: self.values.clone(),
+        }
+    }
 }
 
 /// Where keys and values lie.
@@ -69,8 +79,8 @@ impl<S: Stored> Kv<S> {
         let row = layers * place.kv_heads * place.head_dim;
         Self {
             place,
-            keys: vec![S::default(); row * place.capacity.next_multiple_of(POSITIONS)],
-            values: vec![S::default(); row * place.capacity],
+            keys: Aligned::zeros(row * place.capacity.next_multiple_of(POSITIONS)),
+            values: Aligned::zeros(row * place.capacity),
         }
     }
 

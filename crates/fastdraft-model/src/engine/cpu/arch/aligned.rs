@@ -14,6 +14,13 @@ pub(crate) struct Aligned<T> {
 }
 
 impl<T: Copy + Default> Aligned<T> {
+    /// `len` values of the default, zero for numbers.
+    pub(crate) fn zeros(len: usize) -> Self {
+        let mut values = Self::default();
+        values.resize(len);
+        values
+    }
+
     /// Makes room for `len` values, whose content is whatever was there.
     pub(crate) fn resize(&mut self, len: usize) {
         let room = len + LINE_BYTES / size_of::<T>();
@@ -24,6 +31,15 @@ impl<T: Copy + Default> Aligned<T> {
             self.start = if offset < LINE_BYTES { offset } else { 0 };
         }
         self.len = len;
+    }
+}
+
+// A copy of the memory would begin elsewhere in a line.
+impl<T: Copy + Default> Clone for Aligned<T> {
+    fn clone(&self) -> Self {
+        let mut values = Self::zeros(self.len);
+        values.copy_from_slice(self);
+        values
     }
 }
 
@@ -54,6 +70,8 @@ mod tests {
             assert_eq!(buffer.as_ptr() as usize % LINE_BYTES, 0);
             buffer.fill(3);
         }
+        assert_eq!(*buffer.clone(), *buffer);
+        assert_eq!(buffer.clone().as_ptr() as usize % LINE_BYTES, 0);
         let at = buffer.as_ptr();
         buffer.resize(4999);
         assert_eq!(buffer.as_ptr(), at);

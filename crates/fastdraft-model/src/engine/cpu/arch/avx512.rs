@@ -6,27 +6,25 @@ use std::{
         x86_64::{
             __m256, __m256i, __m512, __m512i, _mm256_cvtepi32_ps, _mm256_dpbusd_epi32,
             _mm256_loadu_si256, _mm256_set1_epi32, _mm256_setzero_si256, _mm512_and_si512,
-            _mm512_castsi512_ps, _mm512_cvtepi8_epi16, _mm512_cvtepi32_ps, _mm512_fmadd_ps,
-            _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mul_ps, _mm512_set1_epi32, _mm512_set1_ps,
-            _mm512_setzero_ps, _mm512_setzero_si512, _mm512_slli_epi32, _mm512_storeu_ps,
+            _mm512_castsi512_ps, _mm512_cvtepi8_epi16, _mm512_cvtepi32_ps, _mm512_cvtph_ps,
+            _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mul_ps, _mm512_set1_epi32,
+            _mm512_set1_ps, _mm512_setzero_ps, _mm512_setzero_si512, _mm512_slli_epi32,
+            _mm512_storeu_ps,
         },
     },
     ops::Range,
 };
 
-use half::bf16;
+use half::{bf16, f16};
 
-pub(super) use super::avx2::{
-    gated_silu, rms_scale, round_to_8_bits, round_to_16_bits, scores_f16, scores_f32, softmax,
-    weigh_f16, weigh_f32,
-};
+pub(super) use super::avx2::{gated_silu, rms_scale, round_to_8_bits, round_to_16_bits, softmax};
 use super::{
     LANES,
     avx2::Avx2,
     four_bit::{PackedFourBit, Runs},
     int8::{Activations, PackedInt8},
     kernels,
-    lanes::{Quads, Rows, Words, entry_points},
+    lanes::{Quads, Rows, Words, attention_entry_points, entry_points},
     packed::Packed,
 };
 
@@ -84,6 +82,12 @@ impl Rows for Avx512 {
                 _mm512_and_si512(pairs, _mm512_set1_epi32(0xFFFF_0000_u32 as i32))
             })
         }
+    }
+
+    #[inline(always)]
+    unsafe fn halves(at: *const f16) -> __m512 {
+        // SAFETY: the caller's promise.
+        unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(at.cast())) }
     }
 
     #[inline(always)]
@@ -183,5 +187,9 @@ impl Quads for Avx512 {
 entry_points!(
     "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni",
     Avx512,
+    Avx512
+);
+attention_entry_points!(
+    "avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni",
     Avx512
 );

@@ -26,27 +26,27 @@ pub(super) trait Eight {
 
 /// Keys and values that come as float32. What is no finite number may come as another on NEON.
 pub(super) trait Load: Stored {
-    /// Eight values at `at`.
-    unsafe fn load<E: Eight>(at: *const Self) -> E::F;
+    /// As many values at `at` as a register has.
+    unsafe fn load<R: Rows>(at: *const Self) -> R::F;
 }
 
 impl Load for f32 {
     #[inline(always)]
-    unsafe fn load<E: Eight>(at: *const Self) -> E::F {
+    unsafe fn load<R: Rows>(at: *const Self) -> R::F {
         // SAFETY: the caller's promise.
-        unsafe { E::load(at) }
+        unsafe { R::load(at) }
     }
 }
 
 impl Load for f16 {
     #[inline(always)]
-    unsafe fn load<E: Eight>(at: *const Self) -> E::F {
+    unsafe fn load<R: Rows>(at: *const Self) -> R::F {
         // SAFETY: the caller's promise.
-        unsafe { E::halves(at) }
+        unsafe { R::halves(at) }
     }
 }
 
-/// Sixteen rows, a lane each.
+/// Sixteen rows, or positions or numbers of attention, a lane each.
 pub(super) trait Rows {
     /// Tokens whose sums stay in registers.
     const TOKENS: usize;
@@ -60,6 +60,8 @@ pub(super) trait Rows {
     unsafe fn load(at: *const f32) -> Self::F;
     /// Column `COLUMN` of the rows of a part, whose pairs are at `at`.
     unsafe fn bf16<const COLUMN: usize>(at: *const bf16) -> Self::F;
+    /// As many half-precision values at `at`.
+    unsafe fn halves(at: *const f16) -> Self::F;
     unsafe fn fma(a: Self::F, b: Self::F, sum: Self::F) -> Self::F;
     /// Writes a value of each row of a part.
     unsafe fn store(value: Self::F, to: *mut f32);
@@ -92,6 +94,12 @@ impl<E: Eight> Rows for E {
     unsafe fn bf16<const COLUMN: usize>(at: *const bf16) -> Self::F {
         // SAFETY: the caller's promise.
         unsafe { E::bf16::<COLUMN>(at) }
+    }
+
+    #[inline(always)]
+    unsafe fn halves(at: *const f16) -> Self::F {
+        // SAFETY: the caller's promise.
+        unsafe { E::halves(at) }
     }
 
     #[inline(always)]
@@ -231,11 +239,11 @@ macro_rules! entry_points {
 
 /// The kernels of attention for one instruction set.
 macro_rules! attention_entry_points {
-    ($features:literal, $eight:ty) => {
-        attention_entry_points!($features, $eight, f32, scores_f32, weigh_f32);
-        attention_entry_points!($features, $eight, half::f16, scores_f16, weigh_f16);
+    ($features:literal, $rows:ty) => {
+        attention_entry_points!($features, $rows, f32, scores_f32, weigh_f32);
+        attention_entry_points!($features, $rows, half::f16, scores_f16, weigh_f16);
     };
-    ($features:literal, $eight:ty, $stored:ty, $scores:ident, $weigh:ident) => {
+    ($features:literal, $rows:ty, $stored:ty, $scores:ident, $weigh:ident) => {
         /// # Safety
         /// The features must be there and the extents be those `scores_on` of `arch` checks.
         #[target_feature(enable = $features)]
@@ -246,7 +254,7 @@ macro_rules! attention_entry_points {
             dim: usize,
         ) {
             // SAFETY: the caller's promise.
-            unsafe { kernels::attention::scores::<$eight, $stored>(keys, queries, out, dim) }
+            unsafe { kernels::attention::scores::<$rows, $stored>(keys, queries, out, dim) }
         }
 
         /// # Safety
@@ -260,9 +268,7 @@ macro_rules! attention_entry_points {
             dim: usize,
         ) {
             // SAFETY: the caller's promise.
-            unsafe {
-                kernels::attention::weigh::<$eight, $stored>(weights, width, values, out, dim)
-            }
+            unsafe { kernels::attention::weigh::<$rows, $stored>(weights, width, values, out, dim) }
         }
     };
 }

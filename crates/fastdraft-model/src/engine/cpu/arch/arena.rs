@@ -15,8 +15,9 @@ use memmap2::MmapMut;
 
 /// Bytes of a large page.
 const PAGE: usize = 2 << 20;
-/// Bytes asked of the system at a time; what nobody writes to takes no memory.
-const CHUNK: usize = 16 * PAGE;
+/// Bytes asked of the system at a time; what nobody writes to takes no memory, but what is left at the
+/// end of a chunk can be most of a large page.
+const CHUNK: usize = 64 * PAGE;
 const LINE_BYTES: usize = 64;
 
 /// Zeros from the system, from the start of a large page.
@@ -52,8 +53,21 @@ impl Chunk {
 }
 
 /// Gives out memory that lives as long as somebody has a part of it.
-#[derive(Debug, Default)]
-pub(crate) struct Arena(Mutex<Option<Open>>);
+#[derive(Debug)]
+pub(crate) struct Arena {
+    /// Bytes of a chunk.
+    chunk: usize,
+    open: Mutex<Option<Open>>,
+}
+
+impl Default for Arena {
+    fn default() -> Self {
+        Self {
+            chunk: CHUNK,
+            open: Mutex::default(),
+        }
+    }
+}
 
 /// The chunk that is given out, and how much of it was.
 #[derive(Debug)]
@@ -69,17 +83,17 @@ impl Arena {
         let bytes = (len.saturating_mul(size_of::<T>())).saturating_add(LINE_BYTES - 1)
             / LINE_BYTES
             * LINE_BYTES;
-        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let (chunk, at) = match &mut *open {
-            Some(open) if bytes <= CHUNK - open.used => {
+            Some(open) if bytes <= self.chunk - open.used => {
                 let at = open.used;
                 open.used += bytes;
                 (Arc::clone(&open.chunk), at)
             }
             // What is large has a chunk of its own, and the open one goes on.
-            _ if bytes > CHUNK / 2 => (Arc::new(Chunk::new(bytes)), 0),
+            _ if bytes > self.chunk / 2 => (Arc::new(Chunk::new(bytes)), 0),
             open => {
-                let chunk = Arc::new(Chunk::new(CHUNK));
+                let chunk = Arc::new(Chunk::new(self.chunk));
                 *open = Some(Open {
                     chunk: Arc::clone(&chunk),
                     used: bytes,
@@ -143,18 +157,12 @@ mod tests {
 
     #[test]
     fn parts_are_zero_apart_and_at_lines() {
-        let arena = Arena::default();
-        let sizes = [
-            1,
-            0,
-            17,
-            CHUNK / 16,
-            CHUNK / 8 + 3,
-            CHUNK / 4,
-            5,
-            CHUNK / 2,
-            31,
-        ];
+        let arena = Arena {
+            chunk: 1 << 12,
+            ..Arena::default()
+        };
+        // Some fill a chunk, some do not fit into what is left of one, some are larger than one.
+        let sizes = [1, 0, 17, 300, 400, 450, 5, 5000, 512, 512, 31];
         let mut parts: Vec<Pages<f32>> = sizes.iter().map(|len| arena.zeros(*len)).collect();
         drop(arena);
         for (part, len) in parts.iter().zip(sizes) {

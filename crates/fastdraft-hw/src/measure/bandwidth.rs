@@ -71,9 +71,9 @@ pub fn bandwidth_with(
     }
     // Each thread writes its part first, so that pages exist and lie near the core that reads.
     thread::scope(|scope| {
-        for (index, part) in parts.iter_mut().enumerate() {
+        for part in &mut parts {
             thread::Builder::new()
-                .spawn_scoped(scope, move || part.fill(index as u8 + 1))
+                .spawn_scoped(scope, move || part.fill(1))
                 .map_err(failed)?;
         }
         Ok(())

@@ -30,6 +30,9 @@ use super::{
 
 /// `_mm512_dpwssd_epi32` with the two values at `x` for every lane. LLVM makes a product and a sum of
 /// every other one of those, which is slower where products bound the time.
+///
+/// # Safety
+/// There are two values at `x`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512vnni")]
 unsafe fn add_products(mut sums: __m512i, w: __m512i, x: *const i16) -> __m512i {

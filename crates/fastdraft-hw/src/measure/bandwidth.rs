@@ -62,8 +62,7 @@ pub fn bandwidth_with(
     let words = (buffer_bytes / WORD / threads).max(1);
     let mut parts = Vec::with_capacity(threads);
     for _ in 0..threads {
-        let bytes = words.checked_mul(WORD).ok_or_else(|| failed("too large"))?;
-        let part = MmapMut::map_anon(bytes).map_err(failed)?;
+        let part = MmapMut::map_anon(words * WORD).map_err(failed)?;
         // Refused, it is measured in small pages.
         #[cfg(target_os = "linux")]
         let _ = part.advise(memmap2::Advice::HugePage);

@@ -25,7 +25,8 @@ impl<T: Copy + Default> Aligned<T> {
     pub(crate) fn resize(&mut self, len: usize) {
         let room = len + LINE_BYTES / size_of::<T>();
         if self.memory.len() < room {
-            self.memory.resize(room, T::default());
+            // Zeros from the system take no memory before they are written to.
+            self.memory = vec![T::default(); room];
             let offset = self.memory.as_ptr().align_offset(LINE_BYTES);
             // `align_offset` may give up, which costs speed only.
             self.start = if offset < LINE_BYTES { offset } else { 0 };

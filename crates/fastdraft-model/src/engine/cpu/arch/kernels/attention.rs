@@ -12,13 +12,13 @@ use crate::engine::cpu::arch::{
 /// Registers of a block of keys at most.
 const HALVES: usize = 2;
 /// Values that stay in the L1 cache.
-const NEAR: usize = 4 * 1024;
+const L1_VALUES: usize = 4 * 1024;
 /// Tokens from which keys or values are widened once, instead of for every four.
 const WIDEN_FROM: usize = 5;
 
 /// Room for values in single precision, from the start of a cache line.
 #[repr(align(64))]
-struct Wide(MaybeUninit<[f32; NEAR]>);
+struct Wide(MaybeUninit<[f32; L1_VALUES]>);
 
 /// Values of a register.
 const fn lanes<R: Rows>() -> usize {
@@ -28,13 +28,13 @@ const fn lanes<R: Rows>() -> usize {
 /// Widens `n` values at `from` to single precision.
 ///
 /// # Safety
-/// The instructions must be there, `n` be a multiple of a register's values up to `NEAR`, and `n`
+/// The instructions must be there, `n` be a multiple of a register's values up to `L1_VALUES`, and `n`
 /// values at `from`.
 #[inline(always)]
 unsafe fn widen<R: Rows, S: Load>(from: *const S, n: usize, wide: &mut Wide) -> *const f32 {
     let to = wide.0.as_mut_ptr().cast::<f32>();
     for i in (0..n).step_by(lanes::<R>()) {
-        // SAFETY: the values of a register behind `i` are among the `n`, and `n <= NEAR`.
+        // SAFETY: the values of a register behind `i` are among the `n`, and `n <= L1_VALUES`.
         unsafe { R::store(S::load::<R>(from.add(i)), to.add(i)) };
     }
     to
@@ -54,7 +54,8 @@ pub(in crate::engine::cpu::arch) unsafe fn scores<R: Rows, S: Load>(
     let blocks = keys.len() / (dim * POSITIONS);
     let width = blocks * POSITIONS;
     let mut wide = Wide(MaybeUninit::uninit());
-    let widened = size_of::<S>() < size_of::<f32>() && t >= WIDEN_FROM && dim * POSITIONS <= NEAR;
+    let widened =
+        size_of::<S>() < size_of::<f32>() && t >= WIDEN_FROM && dim * POSITIONS <= L1_VALUES;
     // Few tokens have sums of four blocks in registers at a time.
     let many = if R::PARTS == 1 { 3 } else { 1 };
     let mut block = 0;
@@ -173,9 +174,9 @@ pub(in crate::engine::cpu::arch) unsafe fn weigh<R: Rows, S: Load>(
     let widened = size_of::<S>() < size_of::<f32>()
         && t >= WIDEN_FROM
         && dim.is_multiple_of(lanes::<R>())
-        && dim <= NEAR;
+        && dim <= L1_VALUES;
     // Every token meets some values while they are in the L1 cache.
-    let some = (NEAR / dim).max(1);
+    let some = (L1_VALUES / dim).max(1);
     for (index, values) in values.chunks(some * dim).enumerate() {
         let weights = &weights[index * some..];
         // SAFETY: the caller's promise; `widened` says that all values of a chunk fit.

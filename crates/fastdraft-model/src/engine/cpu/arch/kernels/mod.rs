@@ -50,49 +50,43 @@ impl Fetch {
     #[inline(always)]
     fn ask(self, step: usize) {
         let far = self.far.wrapping_add(step * self.share);
-        lines(far, self.share, to_l2);
-        lines(self.near.wrapping_add(step * self.step), self.step, to_l1);
+        lines::<true>(far, self.share);
+        lines::<false>(self.near.wrapping_add(step * self.step), self.step);
     }
 }
 
-/// Fetches the cache lines of up to 192 bytes, at least one.
+/// Fetches the cache lines of up to 192 bytes, at least one, into the L2 or the L1 cache.
 #[inline(always)]
-fn lines(at: *const u8, bytes: usize, fetch: impl Fn(*const u8)) {
-    fetch(at);
+fn lines<const TO_L2: bool>(at: *const u8, bytes: usize) {
+    prefetch::<TO_L2>(at);
     if bytes > 64 {
-        fetch(at.wrapping_add(64));
+        prefetch::<TO_L2>(at.wrapping_add(64));
     }
     if bytes > 128 {
-        fetch(at.wrapping_add(128));
+        prefetch::<TO_L2>(at.wrapping_add(128));
     }
 }
 
 #[inline(always)]
-fn to_l1(at: *const u8) {
+fn prefetch<const TO_L2: bool>(at: *const u8) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: SSE is part of the architecture, and prefetching never faults.
     unsafe {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(at.cast());
+        use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
+        if TO_L2 {
+            _mm_prefetch::<_MM_HINT_T1>(at.cast());
+        } else {
+            _mm_prefetch::<_MM_HINT_T0>(at.cast());
+        }
     }
     #[cfg(target_arch = "aarch64")]
     // SAFETY: prefetching never faults.
     unsafe {
-        std::arch::asm!("prfm pldl1keep, [{0}]", in(reg) at, options(nostack, readonly, preserves_flags));
-    }
-}
-
-#[inline(always)]
-fn to_l2(at: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: SSE is part of the architecture, and prefetching never faults.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T1>(at.cast());
-    }
-    #[cfg(target_arch = "aarch64")]
-    // SAFETY: prefetching never faults.
-    unsafe {
-        std::arch::asm!("prfm pldl2keep, [{0}]", in(reg) at, options(nostack, readonly, preserves_flags));
+        use std::arch::asm;
+        if TO_L2 {
+            asm!("prfm pldl2keep, [{0}]", in(reg) at, options(nostack, readonly, preserves_flags));
+        } else {
+            asm!("prfm pldl1keep, [{0}]", in(reg) at, options(nostack, readonly, preserves_flags));
+        }
     }
 }

@@ -1,9 +1,10 @@
 //! Matrix products on the host.
 
-use std::ops::Range;
+use std::{cell::RefCell, ops::Range};
 
-use gemm::Parallelism;
 use rayon::prelude::*;
+
+use super::product::{Out, Packed, product, product_with};
 
 /// Multiplications below which threads cost more than they bring.
 const ALONE: usize = 1 << 21;
@@ -11,11 +12,11 @@ const ALONE: usize = 1 << 21;
 /// A matrix in memory that belongs to somebody else.
 #[derive(Clone, Copy)]
 pub(crate) struct View<'a> {
-    values: &'a [f32],
-    rows: usize,
-    columns: usize,
-    row_stride: usize,
-    column_stride: usize,
+    pub(super) values: &'a [f32],
+    pub(super) rows: usize,
+    pub(super) columns: usize,
+    pub(super) row_stride: usize,
+    pub(super) column_stride: usize,
 }
 
 impl<'a> View<'a> {
@@ -51,6 +52,21 @@ impl<'a> View<'a> {
             ..self
         }
     }
+
+    pub(super) fn some_rows(self, rows: Range<usize>) -> Self {
+        assert!(rows.start <= rows.end && rows.end <= self.rows);
+        // Past the last value there may be none to begin at.
+        let start = (rows.start * self.row_stride).min(self.values.len());
+        Self {
+            values: &self.values[start..],
+            rows: rows.len(),
+            ..self
+        }
+    }
+
+    pub(super) fn some_columns(self, columns: Range<usize>) -> Self {
+        self.t().some_rows(columns).t()
+    }
 }
 
 fn fits(values: usize, rows: usize, columns: usize, row_stride: usize) -> bool {
@@ -73,15 +89,20 @@ pub(crate) fn multiply(out: &mut [f32], put: Put, a: View<'_>, b: View<'_>) {
     if a.rows.saturating_mul(b.columns).saturating_mul(a.columns) < ALONE {
         return multiply_here(out, row_stride, put, a, b);
     }
-    check(out, row_stride, a, b);
+    check(out, row_stride, a.rows, b.columns);
     let out = Out {
         values: out.as_mut_ptr(),
         row_stride,
     };
     panels(a.rows, b.columns)
         .into_par_iter()
-        // SAFETY: `check` keeps every index inside its slice, and panels do not overlap.
-        .for_each(|panel| unsafe { product(out, &panel, put, a, b) });
+        .with_max_len(1)
+        .for_each(|panel| {
+            let out = out.at(panel.rows.start, panel.columns.start);
+            let (a, b) = (a.some_rows(panel.rows), b.some_columns(panel.columns));
+            // SAFETY: `check` keeps every index inside its slice, and panels do not overlap.
+            with_memory(|memory| unsafe { product(out, put, a, b, memory) });
+        });
 }
 
 /// As [`multiply`] on the calling thread, with rows of `out` that are `row_stride` apart.
@@ -92,33 +113,57 @@ pub(crate) fn multiply_here(
     a: View<'_>,
     b: View<'_>,
 ) {
-    check(out, row_stride, a, b);
-    let whole = Panel {
-        rows: 0..a.rows,
-        columns: 0..b.columns,
-    };
+    check(out, row_stride, a.rows, b.columns);
+    let values = out.as_mut_ptr();
+    let out = Out { values, row_stride };
+    // SAFETY: `check` keeps every index inside its slice, and `out` is borrowed mutably.
+    with_memory(|memory| unsafe { product(out, put, a, b, memory) });
+}
+
+/// As [`multiply_here`], with a matrix that is packed.
+pub(crate) fn multiply_packed(
+    out: &mut [f32],
+    row_stride: usize,
+    put: Put,
+    a: View<'_>,
+    b: &Packed,
+) {
+    check(out, row_stride, a.rows, b.columns());
     let values = out.as_mut_ptr();
     // SAFETY: `check` keeps every index inside its slice, and `out` is borrowed mutably.
-    unsafe { product(Out { values, row_stride }, &whole, put, a, b) };
+    unsafe { product_with(Out { values, row_stride }, put, a, b) };
 }
 
-fn check(out: &[f32], row_stride: usize, a: View<'_>, b: View<'_>) {
-    assert_eq!(a.columns, b.rows);
-    assert!(fits(out.len(), a.rows, b.columns, row_stride));
-    assert!(row_stride >= b.columns || a.rows < 2);
+/// `[rows, columns]` as `[columns, rows]`.
+pub(crate) fn transposed(values: &[f32], columns: usize) -> Vec<f32> {
+    /// Rows that are read together: what a line of the cache has of them is written at once.
+    const TOGETHER: usize = 16;
+    let rows = values.len() / columns.max(1);
+    let mut out = vec![0.0; values.len()];
+    (out.par_chunks_mut(TOGETHER * rows.max(1)).enumerate()).for_each(|(part, out)| {
+        let first = part * TOGETHER;
+        for (row, values) in values.chunks_exact(columns).enumerate() {
+            for (out, value) in out.chunks_exact_mut(rows).zip(&values[first..]) {
+                out[row] = *value;
+            }
+        }
+    });
+    out
 }
 
-/// The first value of the result, and how far its rows are apart.
-#[derive(Clone, Copy)]
-struct Out {
-    values: *mut f32,
-    row_stride: usize,
+thread_local! {
+    static MEMORY: RefCell<Packed> = RefCell::default();
 }
 
-// SAFETY: threads write to panels that do not overlap.
-unsafe impl Send for Out {}
-// SAFETY: as above.
-unsafe impl Sync for Out {}
+/// Memory of the calling thread for what it packs.
+pub(crate) fn with_memory<T>(work: impl FnOnce(&mut Packed) -> T) -> T {
+    MEMORY.with_borrow_mut(work)
+}
+
+fn check(out: &[f32], row_stride: usize, rows: usize, columns: usize) {
+    assert!(fits(out.len(), rows, columns, row_stride));
+    assert!(row_stride >= columns || rows < 2);
+}
 
 /// A part of the result.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -129,28 +174,30 @@ struct Panel {
 
 /// Rows and columns of a panel at most: what a product packs of either matrix stays in a core's
 /// cache, and is little beside what it multiplies.
-const MOST: (usize, usize) = (768, 1024);
+const MOST: (usize, usize) = (768, 768);
 /// Panels are not cut into halves below these: the library adds up otherwise in products of at most
 /// 64 by 64.
 const LEAST: (usize, usize) = (96, 128);
-/// Panels begin at multiples of this.
-const EDGE: usize = 32;
+/// Panels begin at multiples of these, which kernels work on at a time.
+const EDGE: (usize, usize) = (6, 64);
 
 /// Panels of a result, at least two for each thread where it is large enough.
 fn panels(rows: usize, columns: usize) -> Vec<Panel> {
     let (mut down, mut across) = (rows.div_ceil(MOST.0), columns.div_ceil(MOST.1));
     while down * across < 2 * rayon::current_num_threads() {
-        if columns / across >= 2 * LEAST.1 {
-            across *= 2;
-        } else if rows / down >= 2 * LEAST.0 {
+        let (high, wide) = (rows / down, columns / across);
+        // Long and narrow panels would pack much for little.
+        if high >= 2 * LEAST.0 && (high > wide || wide < 2 * LEAST.1) {
             down *= 2;
+        } else if wide >= 2 * LEAST.1 {
+            across *= 2;
         } else {
             break;
         }
     }
-    (parts(rows, down))
+    (parts(rows, down, EDGE.0))
         .flat_map(|rows| {
-            parts(columns, across).map(move |columns| Panel {
+            parts(columns, across, EDGE.1).map(move |columns| Panel {
                 rows: rows.clone(),
                 columns,
             })
@@ -159,48 +206,15 @@ fn panels(rows: usize, columns: usize) -> Vec<Panel> {
 }
 
 /// `count` parts of about one size.
-fn parts(length: usize, count: usize) -> impl Iterator<Item = Range<usize>> {
-    let edge = move |part: usize| {
+fn parts(length: usize, count: usize, edge: usize) -> impl Iterator<Item = Range<usize>> {
+    let place = move |part: usize| {
         if part == count {
             length
         } else {
-            part * length / count / EDGE * EDGE
+            part * length / count / edge * edge
         }
     };
-    (0..count).map(move |part| edge(part)..edge(part + 1))
-}
-
-/// A panel of `a · b`, on the calling thread.
-///
-/// # Safety
-/// Rows and columns of the panel are in `out`, in `a` and in `b`, and nobody else has the panel.
-unsafe fn product(out: Out, panel: &Panel, put: Put, a: View<'_>, b: View<'_>) {
-    let signed = usize::cast_signed;
-    let (row, column) = (panel.rows.start, panel.columns.start);
-    // SAFETY: the caller's promise.
-    unsafe {
-        gemm::gemm(
-            panel.rows.len(),
-            panel.columns.len(),
-            a.columns,
-            out.values.add(row * out.row_stride + column),
-            1,
-            signed(out.row_stride),
-            put == Put::Onto,
-            a.values.as_ptr().add(row * a.row_stride),
-            signed(a.column_stride),
-            signed(a.row_stride),
-            b.values.as_ptr().add(column * b.column_stride),
-            signed(b.column_stride),
-            signed(b.row_stride),
-            1.0f32,
-            1.0f32,
-            false,
-            false,
-            false,
-            Parallelism::None,
-        );
-    }
+    (0..count).map(move |part| place(part)..place(part + 1))
 }
 
 #[cfg(test)]

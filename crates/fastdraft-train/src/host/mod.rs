@@ -9,6 +9,7 @@ mod linear;
 pub(crate) mod matrix;
 mod norm;
 mod pass;
+pub(crate) mod product;
 mod rotary;
 mod rows;
 mod values;

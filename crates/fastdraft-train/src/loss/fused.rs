@@ -2,52 +2,20 @@
 
 use std::slice::from_ref;
 
-use burn::{
-    module::Param,
-    optim::GradientsParams,
-    tensor::{Device, Tensor},
-};
+use burn::{optim::GradientsParams, tensor::Device};
 use fastdraft_model::decoder::Decoder;
-use rayon::prelude::*;
 
-use super::{Batch, row::gradient_in_place};
+use super::{
+    Batch,
+    head::{Head, Logits},
+};
 use crate::{
     error::TrainError,
-    host::{
-        Pass, Sums, Tokens, Values,
-        matrix::{Put, View, multiply},
-    },
+    host::{Pass, Sums, Tokens},
 };
 
-/// Memory for the logits of some positions, taken once.
-pub(crate) struct Logits {
-    values: Vec<f32>,
-    /// How many are in memory at a time.
-    piece: usize,
-}
-
-impl Default for Logits {
-    fn default() -> Self {
-        Self {
-            values: Vec::new(),
-            piece: 1 << 25,
-        }
-    }
-}
-
-impl Logits {
-    /// Memory for as many of `positions` as are worked on at a time.
-    fn of(&mut self, positions: usize, size: usize) -> &mut [f32] {
-        let rows = (self.piece / size).clamp(1, positions.max(1));
-        if self.values.len() < rows * size {
-            self.values = vec![0.0; rows * size];
-        }
-        &mut self.values[..rows * size]
-    }
-}
-
-/// Loss and gradients of a batch, all in closed form. The gradient of the logits takes their
-/// place a piece at a time: `[trained, head_size]` is never in memory as a whole.
+/// Loss and gradients of a batch, all in closed form. Logits are in memory a piece at a time:
+/// never `[trained, head_size]` as a whole.
 ///
 /// # Errors
 /// [`TrainError::Tensor`] when the device does not hand tensors over as float32.
@@ -66,7 +34,7 @@ pub(crate) fn fused_all(
     checkpointing: bool,
     logits: &mut Logits,
 ) -> Result<(f32, GradientsParams), TrainError> {
-    let head = Head::read(decoder)?;
+    let mut head = Head::read(decoder)?;
     let mut sums = Sums::default();
     let mut total = 0.0;
     for batch in batches {
@@ -82,98 +50,21 @@ pub(crate) fn fused_all(
         drop(hidden);
         pass.backward(&below, &mut sums)?;
     }
+    head.finish(&mut sums);
     let device: Device = decoder.norm.gamma.val().without_autodiff().device();
     Ok((total as f32, sums.into_gradients(&device)))
 }
 
-/// The head with its weights in host memory.
-struct Head<'a> {
-    param: &'a Param<Tensor<2>>,
-    weight: Values,
-    /// Rows are tokens, as in an embedding.
-    tied: bool,
-    width: usize,
-    size: usize,
-}
-
-impl<'a> Head<'a> {
-    fn read(decoder: &'a Decoder) -> Result<Self, TrainError> {
-        let tied = decoder.lm_head.is_none();
-        let own = decoder.lm_head.as_ref().map(|head| &head.weight);
-        let param = own.unwrap_or(&decoder.embed_tokens.weight);
-        let [rows, columns] = param.val().dims();
-        let (width, size) = if tied {
-            (columns, rows)
-        } else {
-            (rows, columns)
-        };
-        Ok(Self {
-            param,
-            weight: Values::of(param)?,
-            tied,
-            width,
-            size,
-        })
-    }
-
-    /// `[width, size]`.
-    fn matrix(&self) -> View<'_> {
-        if self.tied {
-            View::new(&self.weight, self.size, self.width).t()
-        } else {
-            View::new(&self.weight, self.width, self.size)
-        }
-    }
-
-    /// The loss, and the gradient of the stream below the head, `[trained, width]`; the head's
-    /// own is added to the sums.
-    fn loss(
-        &self,
-        hidden: &[f32],
-        batch: &Batch,
-        logits: &mut Logits,
-        sums: &mut Sums,
-    ) -> (f64, Vec<f32>) {
-        let (width, size) = (self.width, self.size);
-        let buffer = logits.of(batch.trained(), size);
-        let rows = buffer.len() / size;
-        let mut below = vec![0.0; hidden.len()];
-        let mut total = 0.0;
-        let pieces = hidden
-            .chunks(rows * width)
-            .zip(below.chunks_mut(rows * width));
-        for ((x, below), goals) in pieces.zip(batch.goals.chunks(rows)) {
-            let rows = goals.len();
-            let values = &mut buffer[..rows * size];
-            let x = View::new(x, rows, width);
-            multiply(values, Put::Over, x, self.matrix());
-            let losses: Vec<f64> = (values.par_chunks_exact_mut(size))
-                .zip(goals)
-                .map(|(row, goal)| gradient_in_place(goal, row))
-                .collect();
-            total += losses.iter().sum::<f64>();
-            let gradient = View::new(values, rows, size);
-            multiply(below, Put::Over, gradient, self.matrix().t());
-            if self.param.is_require_grad() {
-                let (sum, put) = sums.of(self.param);
-                if self.tied {
-                    multiply(sum, put, gradient.t(), x);
-                } else {
-                    multiply(sum, put, x.t(), gradient);
-                }
-            }
-        }
-        (total, below)
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use burn::module::{Module, ModuleVisitor};
+    use burn::{
+        module::{Module, ModuleVisitor, Param},
+        tensor::Tensor,
+    };
     use fastdraft_model::{DecoderConfig, DraftVocabulary, draft::init};
 
     use super::{
-        super::{Loss, Row, plain},
+        super::{Loss, Row, head::Cut, plain},
         *,
     };
     use crate::teacher::SparseDistributions;
@@ -219,6 +110,25 @@ mod tests {
         }
     }
 
+    /// As it is, then with several pieces, blocks, panels and chunks of 10 or 30 positions and
+    /// tokens.
+    fn cuts() -> [Cut; 4] {
+        let whole = Cut::default();
+        let cut = |piece, block, rows: usize, chunk| Cut {
+            piece,
+            block,
+            panel: 32 * rows,
+            least: 1,
+            chunk,
+        };
+        [
+            whole,
+            cut(1, 1, 1, 1),
+            cut(1 << 10, 3, 7, 2),
+            cut(200, 4, 16, 1),
+        ]
+    }
+
     #[test]
     fn equals_the_plain_form_whole_and_in_pieces() {
         let teacher = teacher();
@@ -238,11 +148,9 @@ mod tests {
                 let expected = plain(&decoder, &batch);
                 let value = expected.clone().into_scalar::<f32>();
                 let expected = GradientsParams::from_grads(expected.backward(), &decoder);
-                for piece in [1, 100, 400, 1 << 10] {
-                    let mut logits = Logits {
-                        values: Vec::new(),
-                        piece,
-                    };
+                for cut in cuts() {
+                    let mut logits = Logits::default();
+                    logits.cut = cut;
                     let (fused, gradients) =
                         fused_all(&decoder, from_ref(&batch), false, &mut logits).unwrap();
                     assert!((fused - value).abs() < 1e-5, "{loss:?}: {fused} {value}");

@@ -1,80 +1,60 @@
 //! Loss and gradient of one position in closed form.
 
 use super::batch::Goal;
-use crate::host::vector::{LANES, exp_in_place, highest, vectorized};
 
-/// Turns logits into their gradient, in place; returns the weighted loss.
+/// What there is of a position's whole vocabulary.
+#[derive(Clone, Copy)]
+pub(super) struct Softmax {
+    /// The highest logit.
+    pub(super) peak: f32,
+    /// `Σⱼ e^(logitⱼ − peak)`
+    pub(super) sum: f64,
+}
+
+/// The gradient of the logits: `factor · e^(logitᵢ − peak)`, less what some tokens have.
+pub(super) struct Gradient {
+    /// Weighted.
+    pub(super) loss: f64,
+    pub(super) factor: f32,
+    pub(super) less: Vec<(u32, f32)>,
+}
+
+/// Loss and gradient of a position, from the logits of the few tokens that its goal names.
 ///
 /// With `q` the softmax: cross-entropy has the gradient `q − 1[y]`, KL `q − p̂`, and TVD
 /// `q · (a − Σⱼ aⱼ qⱼ)` with `aᵢ = −1` where `qᵢ < p̂ᵢ` and 0 elsewhere.
-///
-/// # Shapes
-/// - `logits`: `[head_size]`
-pub(super) fn gradient_in_place(goal: &Goal, logits: &mut [f32]) -> f64 {
-    let highest = peak(logits);
-    let label = goal.label as usize;
-    let label_logit = logits.get(label).copied().unwrap_or(0.0);
-    let kl_logit: f64 = (goal.tokens.iter())
-        .map(|(id, p)| f64::from(*p) * f64::from(logits[*id as usize] - highest))
-        .sum();
-    let lanes = exponentials(logits, highest);
-    let sum: f64 = lanes.iter().map(|lane| f64::from(*lane)).sum();
-    let log_sum = sum.ln();
-    let mut loss = 0.0;
+pub(super) fn gradient(goal: &Goal, all: Softmax, logit: impl Fn(u32) -> f32) -> Gradient {
+    let log_sum = all.sum.ln();
+    let log = |id: u32| f64::from(logit(id) - all.peak) - log_sum;
+    let mut gradient = Gradient {
+        loss: 0.0,
+        factor: 0.0,
+        less: Vec::with_capacity(goal.tokens.len() + 1),
+    };
     if goal.label_weight > 0.0 {
-        let nll = log_sum - f64::from(label_logit - highest);
-        loss += f64::from(goal.label_weight) * nll;
+        gradient.loss -= f64::from(goal.label_weight) * log(goal.label);
+        gradient.less.push((goal.label, goal.label_weight));
     }
-    let negative_entropy: f64 = (goal.tokens.iter())
-        .map(|(_, p)| f64::from(*p) * f64::from(*p).ln())
-        .sum();
-    if goal.kl_weight > 0.0 {
-        loss += f64::from(goal.kl_weight) * (negative_entropy - kl_logit + log_sum);
-    }
-    // Σⱼ aⱼ qⱼ and Σ min(p̂, q).
-    let (mut below, mut overlap) = (0.0, 0.0);
-    for (id, p) in &goal.tokens {
-        let (p, q) = (f64::from(*p), f64::from(logits[*id as usize]) / sum);
-        below -= if q < p { q } else { 0.0 };
+    // KL, Σⱼ aⱼ qⱼ and Σ min(p̂, q).
+    let (mut divergence, mut below, mut overlap) = (0.0, 0.0, 0.0);
+    for (id, share) in &goal.tokens {
+        let (p, log) = (f64::from(*share), log(*id));
+        let q = log.exp();
+        divergence += p * (p.ln() - log);
         overlap += q.min(p);
+        let mut less = goal.kl_weight * share;
+        if q < p {
+            below -= q;
+            less += goal.tvd_weight * q as f32;
+        }
+        gradient.less.push((*id, less));
     }
-    loss += f64::from(goal.tvd_weight) * (1.0 - overlap);
+    gradient.loss += f64::from(goal.kl_weight) * divergence;
+    gradient.loss += f64::from(goal.tvd_weight) * (1.0 - overlap);
     let dense = f64::from(goal.label_weight) + f64::from(goal.kl_weight)
         - f64::from(goal.tvd_weight) * below;
-    let factor = (dense / sum) as f32;
-    let sparse: Vec<(usize, f32)> = (goal.tokens.iter())
-        .map(|(id, p)| {
-            let q = (f64::from(logits[*id as usize]) / sum) as f32;
-            let pushed = if q < *p { goal.tvd_weight * q } else { 0.0 };
-            (*id as usize, goal.kl_weight * p + pushed)
-        })
-        .collect();
-    scale(logits, factor);
-    for (id, less) in sparse {
-        logits[id] -= less;
-    }
-    if goal.label_weight > 0.0 {
-        logits[label] -= goal.label_weight;
-    }
-    loss
-}
-
-vectorized! {
-    fn peak(logits: &[f32]) -> f32 {
-        highest(logits)
-    }
-}
-
-vectorized! {
-    fn exponentials(logits: &mut [f32], shift: f32) -> [f32; LANES] {
-        exp_in_place(logits, shift)
-    }
-}
-
-vectorized! {
-    fn scale(logits: &mut [f32], factor: f32) {
-        logits.iter_mut().for_each(|value| *value *= factor);
-    }
+    gradient.factor = (dense / all.sum) as f32;
+    gradient
 }
 
 #[cfg(test)]
@@ -120,17 +100,22 @@ mod tests {
     fn losses_are_their_definitions_and_gradients_their_differences() {
         for goal in goals() {
             let exact: Vec<f64> = LOGITS.iter().map(|v| f64::from(*v)).collect();
-            let mut gradient = LOGITS;
-            let value = gradient_in_place(&goal, &mut gradient);
-            assert!((value - loss(&goal, &exact)).abs() < 1e-6);
-            for i in 0..exact.len() {
+            let peak = LOGITS.into_iter().fold(f32::NEG_INFINITY, f32::max);
+            let exponentials = exact.iter().map(|v| (v - f64::from(peak)).exp());
+            let all = Softmax {
+                peak,
+                sum: exponentials.clone().sum(),
+            };
+            let found = gradient(&goal, all, |id| LOGITS[id as usize]);
+            assert!((found.loss - loss(&goal, &exact)).abs() < 1e-6);
+            for (i, exponential) in exponentials.enumerate() {
                 let (mut up, mut down) = (exact.clone(), exact.clone());
                 (up[i], down[i]) = (up[i] + 1e-5, down[i] - 1e-5);
                 let slope = (loss(&goal, &up) - loss(&goal, &down)) / 2e-5;
-                assert!(
-                    (f64::from(gradient[i]) - slope).abs() < 1e-5,
-                    "{goal:?} {i}"
-                );
+                let less = found.less.iter().filter(|(id, _)| *id as usize == i);
+                let less: f32 = less.map(|(_, less)| less).sum();
+                let gradient = f64::from(found.factor) * exponential - f64::from(less);
+                assert!((gradient - slope).abs() < 1e-5, "{goal:?} {i}");
             }
         }
     }

@@ -1,0 +1,61 @@
+//! Products with AVX-512: six rows and 64 columns of the result stay in registers while the
+//! depth goes by.
+
+mod kernel;
+mod lay;
+
+pub(super) use lay::lay;
+
+use self::kernel::{Call, KERNELS};
+use super::{
+    DEPTH, Out,
+    packed::{LANES, PANEL, Packed},
+};
+use crate::host::matrix::{Put, View};
+
+/// Rows of the result that are worked on at a time.
+const ROWS: usize = 6;
+
+/// # Safety
+/// The processor has AVX-512. `out` has the rows of `a` and the columns of `b`, and nobody else
+/// has them; `panels` are those of `b`, which has the rows that `a` has columns.
+pub(super) unsafe fn product(out: Out, put: Put, a: View<'_>, b: &Packed, panels: &[f32]) {
+    let mut onto = put == Put::Onto;
+    // One round also where there is no depth: the result is then 0.
+    for start in (0..a.columns.max(1)).step_by(DEPTH) {
+        let depth = DEPTH.min(a.columns - start);
+        for row in (0..a.rows).step_by(ROWS) {
+            let rows = ROWS.min(a.rows - row);
+            let left = a
+                .values
+                .as_ptr()
+                .wrapping_add(row * a.row_stride + start * a.column_stride);
+            let (ahead, ahead_step) = if a.column_stride == 1 && row + ROWS < a.rows {
+                (left.wrapping_add(ROWS * a.row_stride), LANES)
+            } else {
+                (left, 0)
+            };
+            for column in (0..b.columns()).step_by(PANEL) {
+                let columns = PANEL.min(b.columns() - column);
+                let vectors = columns.div_ceil(LANES);
+                let at = column * b.rows() + start * vectors * LANES;
+                let call = Call {
+                    depth,
+                    a: left,
+                    a_row: a.row_stride,
+                    a_column: a.column_stride,
+                    ahead,
+                    ahead_step,
+                    b: panels.as_ptr().wrapping_add(at),
+                    out: out.at(row, column).values,
+                    out_row: out.row_stride,
+                    last: !0 >> (vectors * LANES - columns),
+                    onto,
+                };
+                // SAFETY: the caller's promise.
+                unsafe { KERNELS[rows - 1][vectors - 1](&call) };
+            }
+        }
+        onto = true;
+    }
+}

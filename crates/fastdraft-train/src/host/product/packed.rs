@@ -1,0 +1,108 @@
+//! A matrix as products read it.
+
+use std::ops::Range;
+
+use super::{aligned::Aligned, own};
+use crate::host::{matrix::View, vector::vectorized};
+
+/// Columns of a vector.
+pub(super) const LANES: usize = 16;
+/// Columns of a panel.
+pub(super) const PANEL: usize = 4 * LANES;
+
+/// The right side of a product: panels of 64 columns, in each row after row, filled up to whole
+/// vectors with zeros. One panel of all columns where the `gemm` crate multiplies.
+#[derive(Default)]
+pub(crate) struct Packed {
+    memory: Aligned,
+    rows: usize,
+    columns: usize,
+    own: bool,
+}
+
+impl Packed {
+    /// Takes the place of what was packed before.
+    pub(crate) fn pack(&mut self, b: View<'_>) {
+        self.fill(b.rows, b.columns, |columns, wide, out| {
+            lay(out, wide, b.some_columns(columns));
+        });
+    }
+
+    /// Rows of `columns` values, each times its scale.
+    pub(crate) fn pack_scaled(&mut self, values: &[f32], columns: usize, scales: &[f32]) {
+        self.fill(scales.len(), columns, |some, wide, out| {
+            let rows = values.chunks_exact(columns).zip(scales);
+            for (out, (values, scale)) in out.chunks_exact_mut(wide).zip(rows) {
+                let (out, rest) = out.split_at_mut(some.len());
+                scaled(out, &values[some.clone()], *scale);
+                rest.fill(0.0);
+            }
+        });
+    }
+
+    /// Has every panel filled: its columns, its width and where its rows go.
+    fn fill(
+        &mut self,
+        rows: usize,
+        columns: usize,
+        mut put: impl FnMut(Range<usize>, usize, &mut [f32]),
+    ) {
+        (self.rows, self.columns, self.own) = (rows, columns, own());
+        let all = self.wide();
+        let panel = if self.own { PANEL } else { all };
+        let mut rest = self.memory.room(rows * all);
+        for first in (0..all).step_by(panel.max(1)) {
+            let wide = panel.min(all - first);
+            let (out, after) = rest.split_at_mut(rows * wide);
+            put(first..(first + wide).min(columns), wide, out);
+            rest = after;
+        }
+    }
+
+    /// Columns with those that fill the last vector.
+    fn wide(&self) -> usize {
+        self.columns.next_multiple_of(LANES)
+    }
+
+    pub(super) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub(crate) fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Panels of 64 columns, unless there is but one.
+    pub(super) fn panels(&self) -> Option<&[f32]> {
+        self.own.then(|| self.memory.values())
+    }
+
+    /// What is there as one panel.
+    pub(super) fn whole(&self) -> View<'_> {
+        View::strided(self.memory.values(), self.rows, self.columns, self.wide())
+    }
+}
+
+vectorized! {
+    fn scaled(out: &mut [f32], values: &[f32], scale: f32) {
+        for (out, value) in out.iter_mut().zip(values) {
+            *out = value * scale;
+        }
+    }
+}
+
+/// Writes rows of `wide` values; what the matrix lacks of them is 0.
+fn lay(out: &mut [f32], wide: usize, b: View<'_>) {
+    #[cfg(target_arch = "x86_64")]
+    if own() {
+        // SAFETY: the feature was just found.
+        return unsafe { super::avx512::lay(out, wide, b) };
+    }
+    for (row, out) in out.chunks_exact_mut(wide).enumerate() {
+        let (out, rest) = out.split_at_mut(b.columns);
+        for (column, out) in out.iter_mut().enumerate() {
+            *out = b.values[row * b.row_stride + column * b.column_stride];
+        }
+        rest.fill(0.0);
+    }
+}

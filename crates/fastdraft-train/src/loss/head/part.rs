@@ -1,0 +1,154 @@
+//! Exponentials of a block of positions, and what they give below the head.
+
+use rayon::prelude::*;
+
+use super::{Cut, Head};
+use crate::host::{
+    matrix::{Put, View, multiply_packed, with_memory},
+    product::{Aligned, Packed},
+    vector::{exp, vectorized},
+};
+
+/// Some positions with the whole vocabulary.
+pub(super) struct Block<'a> {
+    /// `[positions, width]`
+    pub(super) x: &'a [f32],
+    /// `[size, stride]`, the first `positions` of each row.
+    pub(super) exponentials: &'a [f32],
+    /// Of the vocabulary.
+    pub(super) parts: Vec<Part>,
+}
+
+/// What some panels of the vocabulary give to the positions of a block.
+pub(super) struct Part {
+    /// The peaks that each panel's exponentials are under, `[panels, stride]`.
+    pub(super) peaks: Vec<f32>,
+    /// Sums of the exponentials under the last peak, `[stride]`.
+    pub(super) sums: Vec<f64>,
+    /// The exponentials under the last peak times the weights, `[positions, width]`.
+    pub(super) below: Vec<f32>,
+}
+
+impl Part {
+    /// `[stride]`
+    pub(super) fn last_peaks(&self) -> &[f32] {
+        &self.peaks[self.peaks.len() - self.sums.len()..]
+    }
+}
+
+/// All blocks of `x`, `[positions, width]`.
+pub(super) fn blocks<'a>(
+    head: &Head<'_>,
+    cut: &Cut,
+    x: &'a [f32],
+    memory: &'a mut Aligned,
+) -> Vec<Block<'a>> {
+    let (width, stride) = (head.width, cut.stride());
+    let each = head.size * stride;
+    let count = (x.len() / width).div_ceil(cut.block);
+    (memory.room(count * each).par_chunks_mut(each))
+        .zip(x.par_chunks(cut.block * width))
+        .map(|(exponentials, x)| {
+            let mut packed = Packed::default();
+            packed.pack(View::new(x, x.len() / width, width).t());
+            let chunk = cut.chunk_rows(width);
+            let parts = (exponentials.par_chunks_mut(chunk * stride))
+                .zip(head.rows().par_chunks(chunk * width))
+                .map(|(values, weights)| part(cut, width, &packed, weights, values))
+                .collect();
+            Block {
+                x,
+                exponentials,
+                parts,
+            }
+        })
+        .collect()
+}
+
+/// Rows of the head whose logits are looked at before those of the next: they are in the first
+/// cache.
+const FEW: usize = 24;
+
+/// Goes through some panels.
+fn part(cut: &Cut, width: usize, x: &Packed, weights: &[f32], values: &mut [f32]) -> Part {
+    let (positions, stride, panel) = (x.columns(), cut.stride(), cut.panel_rows(width));
+    let mut part = Part {
+        peaks: Vec::with_capacity(weights.len().div_ceil(panel * width) * stride),
+        sums: vec![0.0; stride],
+        below: vec![0.0; positions * width],
+    };
+    let mut peaks = vec![f32::NEG_INFINITY; stride];
+    let mut before = peaks.clone();
+    let mut sums = vec![0.0; stride];
+    let panels = (weights.chunks(panel * width)).zip(values.chunks_mut(panel * stride));
+    for (index, (weights, values)) in panels.enumerate() {
+        before.copy_from_slice(&peaks);
+        let few = weights
+            .chunks(FEW * width)
+            .zip(values.chunks_mut(FEW * stride));
+        for (weights, values) in few {
+            let weights = View::new(weights, weights.len() / width, width);
+            multiply_packed(values, stride, Put::Over, weights, x);
+            raise(&mut peaks, values);
+        }
+        let weights = View::new(weights, weights.len() / width, width);
+        exponentials(values, &peaks, &mut sums);
+        part.peaks.extend_from_slice(&peaks);
+        if index > 0 {
+            lower(&mut part, width, &before, &peaks);
+        }
+        for (sum, new) in part.sums.iter_mut().zip(&sums) {
+            *sum += f64::from(*new);
+        }
+        let values = View::strided(values, values.len() / stride, positions, stride);
+        let put = if index > 0 { Put::Onto } else { Put::Over };
+        with_memory(|packed| {
+            packed.pack(weights);
+            multiply_packed(&mut part.below, width, put, values.t(), packed);
+        });
+    }
+    part
+}
+
+/// Scales what was added up under other peaks.
+fn lower(part: &mut Part, width: usize, before: &[f32], peaks: &[f32]) {
+    for (sum, (before, peak)) in part.sums.iter_mut().zip(before.iter().zip(peaks)) {
+        *sum *= f64::from(exp(before - peak));
+    }
+    let rows = part.below.chunks_exact_mut(width);
+    for (row, (before, peak)) in rows.zip(before.iter().zip(peaks)) {
+        if before < peak {
+            scale(row, exp(before - peak));
+        }
+    }
+}
+
+vectorized! {
+    /// Raises peaks to the values of rows.
+    fn raise(peaks: &mut [f32], values: &[f32]) {
+        for row in values.chunks_exact(peaks.len()) {
+            for (peak, value) in peaks.iter_mut().zip(row) {
+                *peak = if *peak > *value { *peak } else { *value };
+            }
+        }
+    }
+}
+
+vectorized! {
+    /// Turns rows of values into exponentials; adds them up over the rows.
+    fn exponentials(values: &mut [f32], peaks: &[f32], sums: &mut [f32]) {
+        sums.fill(0.0);
+        for row in values.chunks_exact_mut(peaks.len()) {
+            for ((value, peak), sum) in row.iter_mut().zip(peaks).zip(&mut *sums) {
+                *value = exp(*value - peak);
+                *sum += *value;
+            }
+        }
+    }
+}
+
+vectorized! {
+    fn scale(values: &mut [f32], factor: f32) {
+        values.iter_mut().for_each(|value| *value *= factor);
+    }
+}

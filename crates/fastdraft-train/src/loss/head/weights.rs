@@ -1,0 +1,90 @@
+//! The gradient of the head's weights.
+
+use rayon::prelude::*;
+
+use super::{
+    Cut,
+    part::Block,
+    position::{Position, add_scaled},
+};
+use crate::host::{
+    matrix::{Put, View, multiply_packed, with_memory},
+    vector::exp,
+};
+
+/// A token of a position that less is added to.
+struct Less {
+    id: usize,
+    position: usize,
+    factor: f32,
+}
+
+/// Puts or adds the gradient, `[size, width]`.
+pub(super) fn add(
+    sum: &mut [f32],
+    put: Put,
+    width: usize,
+    cut: &Cut,
+    blocks: &[Block<'_>],
+    positions: &[Position],
+) {
+    let rows = cut.panel_rows(width);
+    let less = sorted(positions);
+    (sum.par_chunks_mut(rows * width).enumerate()).for_each(|(index, sum)| {
+        let mut put = put;
+        for (block, positions) in blocks.iter().zip(positions.chunks(cut.block)) {
+            add_block(sum, put, cut, block, positions, index);
+            put = Put::Onto;
+        }
+        let ids = index * rows..(index + 1) * rows;
+        let start = less.partition_point(|less| less.id < ids.start);
+        let less = less[start..].iter().take_while(|less| less.id < ids.end);
+        for Less {
+            id,
+            position,
+            factor,
+        } in less
+        {
+            let x = &blocks[position / cut.block].x[position % cut.block * width..][..width];
+            add_scaled(&mut sum[(id - ids.start) * width..][..width], x, -factor);
+        }
+    });
+}
+
+/// What all positions are lessened by, by their tokens.
+fn sorted(positions: &[Position]) -> Vec<Less> {
+    let less = positions.iter().enumerate().flat_map(|(position, all)| {
+        all.less.iter().map(move |(id, factor)| Less {
+            id: *id as usize,
+            position,
+            factor: *factor,
+        })
+    });
+    let mut less: Vec<Less> = less.collect();
+    less.sort_by_key(|less| (less.id, less.position));
+    less
+}
+
+/// The part of one block in panel `index`.
+fn add_block(
+    sum: &mut [f32],
+    put: Put,
+    cut: &Cut,
+    block: &Block<'_>,
+    positions: &[Position],
+    index: usize,
+) {
+    let width = block.x.len() / positions.len();
+    let (rows, stride) = (sum.len() / width, cut.stride());
+    let part = &block.parts[index / cut.chunk];
+    let peaks = &part.peaks[index % cut.chunk * stride..][..positions.len()];
+    let scales: Vec<f32> = (positions.iter().zip(peaks))
+        .map(|(position, peak)| position.factor * exp(peak - position.peak))
+        .collect();
+    let values = &block.exponentials[index * cut.panel_rows(width) * stride..];
+    let values = View::strided(values, rows, positions.len(), stride);
+    with_memory(|packed| {
+        packed.pack_scaled(block.x, width, &scales);
+        multiply_packed(sum, width, put, values, packed);
+    });
+}

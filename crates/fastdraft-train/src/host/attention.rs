@@ -8,6 +8,7 @@ use rayon::prelude::*;
 
 use super::{
     matrix::{Put, View, multiply_here},
+    memory::{Buffer, Memory},
     vector::{dot, exp_in_place, highest, vectorized},
 };
 
@@ -84,10 +85,11 @@ impl Heads {
         &self,
         parts: &[T],
         wide: usize,
+        memory: &Memory,
         pick: impl Fn(&T) -> &[f32] + Sync,
-    ) -> Vec<f32> {
+    ) -> Buffer {
         let width = self.kv_heads * wide;
-        let mut out = vec![0.0; self.rows * self.seq * width];
+        let mut out = memory.take(self.rows * self.seq * width);
         (out.par_chunks_mut(self.seq * width))
             .zip(parts.par_chunks(self.kv_heads))
             .for_each(|(out, parts)| {
@@ -129,7 +131,11 @@ impl<'a> Head<'a> {
 
 /// Attended values `[rows · seq, heads · dim]`, and the logarithm of each softmax's sum,
 /// `[rows · kv_heads][group · seq]`.
-pub(super) fn forward(heads: &Heads, inputs: Inputs<'_>) -> (Vec<f32>, Vec<Vec<f32>>) {
+pub(super) fn forward(
+    heads: &Heads,
+    inputs: Inputs<'_>,
+    memory: &Memory,
+) -> (Buffer, Vec<Vec<f32>>) {
     let (group, dim, seq) = (heads.group(), heads.dim, heads.seq);
     let wide = group * dim;
     let parts = heads.parts(|row, kv_head| {
@@ -159,7 +165,7 @@ pub(super) fn forward(heads: &Heads, inputs: Inputs<'_>) -> (Vec<f32>, Vec<Vec<f
         }
         (out, log_sums)
     });
-    let out = heads.join(&parts, wide, |(out, _)| out);
+    let out = heads.join(&parts, wide, memory, |(out, _)| out);
     (out, parts.into_iter().map(|(_, sums)| sums).collect())
 }
 
@@ -222,9 +228,9 @@ vectorized! {
 
 /// Gradients of queries, keys and values, shaped like them.
 pub(super) struct Gradients {
-    pub(super) q: Vec<f32>,
-    pub(super) k: Vec<f32>,
-    pub(super) v: Vec<f32>,
+    pub(super) q: Buffer,
+    pub(super) k: Buffer,
+    pub(super) v: Buffer,
 }
 
 /// Gradients from what [`forward`] took and returned, and from the gradient `d_out` of its
@@ -235,6 +241,7 @@ pub(super) fn backward(
     out: &[f32],
     log_sums: &[Vec<f32>],
     d_out: &[f32],
+    memory: &Memory,
 ) -> Gradients {
     let (group, dim, seq) = (heads.group(), heads.dim, heads.seq);
     let wide = group * dim;
@@ -274,9 +281,9 @@ pub(super) fn backward(
         [dq, dk, dv]
     });
     Gradients {
-        q: heads.join(&parts, wide, |[q, ..]| q),
-        k: heads.join(&parts, dim, |[_, k, _]| k),
-        v: heads.join(&parts, dim, |[.., v]| v),
+        q: heads.join(&parts, wide, memory, |[q, ..]| q),
+        k: heads.join(&parts, dim, memory, |[_, k, _]| k),
+        v: heads.join(&parts, dim, memory, |[.., v]| v),
     }
 }
 

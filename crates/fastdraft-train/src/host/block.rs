@@ -2,14 +2,15 @@
 
 use fastdraft_model::decoder::Block;
 
-use super::rows::Rows;
 use super::{
     attention::{self, Heads, Inputs},
     gate,
     linear::{Linear, Norm, Sums},
     matrix::Put,
+    memory::{Buffer, Memory},
     norm,
     rotary::Rotary,
+    rows::Rows,
 };
 use crate::error::TrainError;
 
@@ -35,55 +36,58 @@ pub(super) struct HostBlock<'a> {
     gate: Linear<'a>,
     up: Linear<'a>,
     down: Linear<'a>,
+    memory: &'a Memory,
 }
 
 /// Heads before their norm.
 struct Normed {
-    raw: Vec<f32>,
+    raw: Buffer,
     inverse: Vec<f32>,
 }
 
 /// What the backward pass needs of a forward pass. Everything else follows from it at little
 /// cost.
 pub(super) struct Kept {
-    x: Vec<f32>,
+    x: Buffer,
     input_inverse: Vec<f32>,
-    q: Vec<f32>,
-    k: Vec<f32>,
-    v: Vec<f32>,
+    q: Buffer,
+    k: Buffer,
+    v: Buffer,
     q_normed: Option<Normed>,
     k_normed: Option<Normed>,
-    attended: Vec<f32>,
+    attended: Buffer,
     log_sums: Vec<Vec<f32>>,
     /// The stream after attention, at the wanted positions.
-    middle: Vec<f32>,
+    middle: Buffer,
     mlp_inverse: Vec<f32>,
-    gate: Vec<f32>,
-    up: Vec<f32>,
+    gate: Buffer,
+    up: Buffer,
 }
 
 impl Kept {
     /// The block's input.
-    pub(super) fn into_input(self) -> Vec<f32> {
+    pub(super) fn into_input(self) -> Buffer {
         self.x
     }
 }
 
 impl<'a> HostBlock<'a> {
-    pub(super) fn read(block: &'a Block) -> Result<Self, TrainError> {
+    pub(super) fn read(block: &'a Block, memory: &'a Memory) -> Result<Self, TrainError> {
         let attention = &block.self_attn;
+        let linear = |layer| Linear::read(layer, memory);
         Ok(Self {
             input_norm: Norm::read(&block.input_layernorm)?,
-            q: Linear::read(&attention.q_proj)?,
-            k: Linear::read(&attention.k_proj)?,
-            v: Linear::read(&attention.v_proj)?,
-            o: Linear::read(&attention.o_proj)?,
+            q: linear(&attention.q_proj)?,
+            k: linear(&attention.k_proj)?,
+            v: linear(&attention.v_proj)?,
+            o: linear(&attention.o_proj)?,
             q_norm: attention.q_norm.as_ref().map(Norm::read).transpose()?,
             k_norm: attention.k_norm.as_ref().map(Norm::read).transpose()?,
             mlp_norm: Norm::read(&block.post_attention_layernorm)?,
-            gate: Linear::read(&block.mlp.gate_proj)?,
-            up: Linear::read(&block.mlp.up_proj)?,
-            down: Linear::read(&block.mlp.down_proj)?,
+            gate: linear(&block.mlp.gate_proj)?,
+            up: linear(&block.mlp.up_proj)?,
+            down: linear(&block.mlp.down_proj)?,
+            memory,
         })
     }
 
@@ -92,17 +96,17 @@ impl<'a> HostBlock<'a> {
     ///
     /// # Shapes
     /// - `x`: `[rows · seq, hidden]`
-    pub(super) fn forward(&self, at: Setting<'_>, x: Vec<f32>) -> Kept {
+    pub(super) fn forward(&self, at: Setting<'_>, x: Buffer) -> Kept {
         let Setting {
             heads,
             rotary,
             wanted,
         } = at;
-        let mut normed = vec![0.0; x.len()];
+        let mut normed = self.memory.take(x.len());
         let own = &self.input_norm;
         let input_inverse = norm::forward(&x, &own.gamma, own.epsilon, &mut normed);
         let turned = |layer: &Linear<'_>, own: Option<&Norm<'_>>| {
-            let (mut heads, normed) = norm_heads(layer.forward(&normed), own);
+            let (mut heads, normed) = norm_heads(layer.forward(&normed), own, self.memory);
             rotary.turn(&mut heads, layer.output);
             (heads, normed)
         };
@@ -114,15 +118,15 @@ impl<'a> HostBlock<'a> {
             k: &k,
             v: &v,
         };
-        let (attended, log_sums) = attention::forward(heads, inputs);
-        let mut middle = wanted.gather(&x, self.o.output).into_owned();
+        let (attended, log_sums) = attention::forward(heads, inputs, self.memory);
+        let mut middle = self.memory.copy(&wanted.gather(&x, self.o.output));
         let given = wanted.gather(&attended, self.o.input);
         self.o.forward_onto(&given, &mut middle);
         drop(given);
-        normed.resize(middle.len(), 0.0);
+        let normed = &mut normed[..middle.len()];
         let own = &self.mlp_norm;
-        let mlp_inverse = norm::forward(&middle, &own.gamma, own.epsilon, &mut normed);
-        let (gate, up) = (self.gate.forward(&normed), self.up.forward(&normed));
+        let mlp_inverse = norm::forward(&middle, &own.gamma, own.epsilon, normed);
+        let (gate, up) = (self.gate.forward(normed), self.up.forward(normed));
         Kept {
             x,
             input_inverse,
@@ -141,10 +145,10 @@ impl<'a> HostBlock<'a> {
     }
 
     /// The block's output at the wanted positions, `[wanted, hidden]`.
-    pub(super) fn output(&self, kept: &Kept) -> Vec<f32> {
-        let mut gated = vec![0.0; kept.gate.len()];
+    pub(super) fn output(&self, kept: &Kept) -> Buffer {
+        let mut gated = self.memory.take(kept.gate.len());
         gate::forward(&kept.gate, &kept.up, &mut gated);
-        let mut out = kept.middle.clone();
+        let mut out = self.memory.copy(&kept.middle);
         self.down.forward_onto(&gated, &mut out);
         out
     }
@@ -155,10 +159,11 @@ impl<'a> HostBlock<'a> {
         &self,
         at: Setting<'_>,
         kept: Kept,
-        mut dy: Vec<f32>,
+        mut dy: Buffer,
         input: bool,
         sums: &mut Sums,
-    ) -> Vec<f32> {
+    ) -> Buffer {
+        let memory = self.memory;
         let Setting {
             heads,
             rotary,
@@ -167,43 +172,46 @@ impl<'a> HostBlock<'a> {
         let Kept {
             mut gate, mut up, ..
         } = kept;
-        let mut normed = vec![0.0; dy.len()];
+        let mut normed = memory.take(dy.len());
         let own = &self.mlp_norm;
         norm::again(&kept.middle, &own.gamma, &kept.mlp_inverse, &mut normed);
-        let mut gated = vec![0.0; gate.len()];
+        let mut gated = memory.take(gate.len());
         self.down.below(&dy, &mut gated, Put::Over);
         gate::backward(&mut gate, &mut up, &mut gated);
         self.down.backward(&gated, &dy, sums);
         drop(gated);
         self.gate.backward(&normed, &gate, sums);
         self.up.backward(&normed, &up, sums);
-        let mut below = vec![0.0; dy.len()];
+        drop(normed);
+        let mut below = memory.take(dy.len());
         self.gate.below(&gate, &mut below, Put::Over);
         self.up.below(&up, &mut below, Put::Onto);
         drop((gate, up));
         let inverse = &kept.mlp_inverse;
         let gamma = norm::backward(&kept.middle, &own.gamma, inverse, &below, &mut dy);
+        drop(below);
         sums.add(own.param, &gamma);
 
         let given = wanted.gather(&kept.attended, self.o.input);
         self.o.backward(&given, &dy, sums);
-        let mut d_attended = vec![0.0; given.len()];
+        let mut d_attended = memory.take(given.len());
         self.o.below(&dy, &mut d_attended, Put::Over);
-        let d_attended = wanted.scatter(d_attended, self.o.input);
-        let mut dy = wanted.scatter(dy, self.o.output);
+        let d_attended = wanted.scatter(d_attended, self.o.input, memory);
+        let mut dy = wanted.scatter(dy, self.o.output, memory);
         let inputs = Inputs {
             q: &kept.q,
             k: &kept.k,
             v: &kept.v,
         };
         let attended = &kept.attended;
-        let mut d = attention::backward(heads, inputs, attended, &kept.log_sums, &d_attended);
+        let log_sums = &kept.log_sums;
+        let mut d = attention::backward(heads, inputs, attended, log_sums, &d_attended, memory);
         rotary.turn_back(&mut d.q, self.q.output);
         rotary.turn_back(&mut d.k, self.k.output);
-        let d_q = heads_backward(d.q, self.q_norm.as_ref(), kept.q_normed, sums);
-        let d_k = heads_backward(d.k, self.k_norm.as_ref(), kept.k_normed, sums);
+        let d_q = heads_backward(d.q, self.q_norm.as_ref(), kept.q_normed, sums, memory);
+        let d_k = heads_backward(d.k, self.k_norm.as_ref(), kept.k_normed, sums, memory);
         let own = &self.input_norm;
-        normed.resize(dy.len(), 0.0);
+        let mut normed = memory.take(dy.len());
         norm::again(&kept.x, &own.gamma, &kept.input_inverse, &mut normed);
         for (layer, gradient) in [(&self.q, &d_q), (&self.k, &d_k), (&self.v, &d.v)] {
             layer.backward(&normed, gradient, sums);
@@ -211,7 +219,7 @@ impl<'a> HostBlock<'a> {
         if !input && !own.param.is_require_grad() {
             return dy;
         }
-        below.resize(dy.len(), 0.0);
+        let mut below = memory.take(dy.len());
         self.q.below(&d_q, &mut below, Put::Over);
         self.k.below(&d_k, &mut below, Put::Onto);
         self.v.below(&d.v, &mut below, Put::Onto);
@@ -222,27 +230,28 @@ impl<'a> HostBlock<'a> {
 }
 
 /// Norms every head, where the family does.
-fn norm_heads(raw: Vec<f32>, own: Option<&Norm<'_>>) -> (Vec<f32>, Option<Normed>) {
+fn norm_heads(raw: Buffer, own: Option<&Norm<'_>>, memory: &Memory) -> (Buffer, Option<Normed>) {
     let Some(own) = own else {
         return (raw, None);
     };
-    let mut heads = vec![0.0; raw.len()];
+    let mut heads = memory.take(raw.len());
     let inverse = norm::forward(&raw, &own.gamma, own.epsilon, &mut heads);
     (heads, Some(Normed { raw, inverse }))
 }
 
 /// The gradient before the norm of heads.
 fn heads_backward(
-    d_heads: Vec<f32>,
+    d_heads: Buffer,
     own: Option<&Norm<'_>>,
     normed: Option<Normed>,
     sums: &mut Sums,
-) -> Vec<f32> {
+    memory: &Memory,
+) -> Buffer {
     let (Some(own), Some(normed)) = (own, normed) else {
         return d_heads;
     };
     let Normed { raw, inverse } = normed;
-    let mut below = vec![0.0; raw.len()];
+    let mut below = memory.zeros(raw.len());
     let gamma = norm::backward(&raw, &own.gamma, &inverse, &d_heads, &mut below);
     sums.add(own.param, &gamma);
     below

@@ -11,26 +11,44 @@ use burn::{
 
 use super::{
     matrix::{Put, View, multiply},
+    memory::{Buffer, Memory},
     values::Values,
 };
 use crate::error::TrainError;
 
 /// Gradients of a step, added up over its micro-batches.
-#[derive(Default)]
 pub(crate) struct Sums {
+    memory: Memory,
     all: BTreeMap<ParamId, (Vec<usize>, Vec<f32>)>,
 }
 
 impl Sums {
+    pub(crate) fn new(memory: &Memory) -> Self {
+        Self {
+            memory: memory.clone(),
+            all: BTreeMap::new(),
+        }
+    }
+
     /// The sum of a parameter, and whether the next product replaces it or is added.
     pub(crate) fn of<const D: usize>(&mut self, param: &Param<Tensor<D>>) -> (&mut [f32], Put) {
         let shape = param.val().dims();
         let mut put = Put::Onto;
         let (_, sum) = self.all.entry(param.id).or_insert_with(|| {
             put = Put::Over;
-            (shape.to_vec(), vec![0.0; shape.iter().product()])
+            let count = shape.iter().product();
+            (shape.to_vec(), self.memory.vector(count))
         });
         (sum, put)
+    }
+
+    /// The sum of a parameter, to be added to.
+    pub(super) fn onto<const D: usize>(&mut self, param: &Param<Tensor<D>>) -> &mut [f32] {
+        let (sum, put) = self.of(param);
+        if put == Put::Over {
+            sum.fill(0.0);
+        }
+        sum
     }
 
     /// Adds the gradient of a vector, if it is trained.
@@ -38,8 +56,7 @@ impl Sums {
         if !param.is_require_grad() {
             return;
         }
-        let (sum, _) = self.of(param);
-        for (sum, value) in sum.iter_mut().zip(gradient) {
+        for (sum, value) in self.onto(param).iter_mut().zip(gradient) {
             *sum += value;
         }
     }
@@ -84,10 +101,11 @@ pub(super) struct Linear<'a> {
     pub(super) input: usize,
     pub(super) output: usize,
     layer: &'a nn::Linear,
+    memory: &'a Memory,
 }
 
 impl<'a> Linear<'a> {
-    pub(super) fn read(layer: &'a nn::Linear) -> Result<Self, TrainError> {
+    pub(super) fn read(layer: &'a nn::Linear, memory: &'a Memory) -> Result<Self, TrainError> {
         let [input, output] = layer.weight.val().dims();
         Ok(Self {
             weight: Values::of(&layer.weight)?,
@@ -95,6 +113,7 @@ impl<'a> Linear<'a> {
             input,
             output,
             layer,
+            memory,
         })
     }
 
@@ -103,8 +122,8 @@ impl<'a> Linear<'a> {
     }
 
     /// `[rows, input]` to `[rows, output]`.
-    pub(super) fn forward(&self, x: &[f32]) -> Vec<f32> {
-        let mut y = vec![0.0; x.len() / self.input * self.output];
+    pub(super) fn forward(&self, x: &[f32]) -> Buffer {
+        let mut y = self.memory.take(x.len() / self.input * self.output);
         self.put(x, &mut y, Put::Over);
         y
     }

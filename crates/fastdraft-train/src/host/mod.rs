@@ -7,6 +7,7 @@ mod block;
 mod gate;
 mod linear;
 pub(crate) mod matrix;
+mod memory;
 mod norm;
 mod pass;
 pub(crate) mod product;
@@ -16,6 +17,7 @@ mod values;
 pub(crate) mod vector;
 
 pub(crate) use linear::Sums;
+pub(crate) use memory::{Buffer, Memory};
 pub(crate) use pass::{Pass, Tokens};
 pub(crate) use values::Values;
 

@@ -1,16 +1,16 @@
 //! A whole decoder below its head, forward and backward.
 
-use burn::tensor::{Tensor, TensorData};
 use fastdraft_model::decoder::Decoder;
 
 use super::{
     attention::Heads,
     block::{HostBlock, Kept, Setting},
     linear::{Norm, Sums},
+    memory::{Buffer, Memory},
     norm,
     rotary::Rotary,
     rows::Rows,
-    values::copied,
+    values::Values,
 };
 use crate::error::TrainError;
 
@@ -49,14 +49,15 @@ pub(crate) struct Pass<'a> {
     blocks: Vec<Stored>,
     norm: Norm<'a>,
     /// Inputs of the last norm, `[wanted, hidden]`.
-    last: Vec<f32>,
+    last: Buffer,
     inverse: Vec<f32>,
+    memory: &'a Memory,
 }
 
 /// What is there of a block until the backward pass.
 enum Stored {
     All(Box<Kept>),
-    Input(Vec<f32>),
+    Input(Buffer),
 }
 
 impl<'a> Pass<'a> {
@@ -69,7 +70,8 @@ impl<'a> Pass<'a> {
         decoder: &'a Decoder,
         tokens: Tokens<'a>,
         checkpointing: bool,
-    ) -> Result<(Self, Vec<f32>), TrainError> {
+        memory: &'a Memory,
+    ) -> Result<(Self, Buffer), TrainError> {
         let config = decoder.config();
         let heads = Heads {
             rows: tokens.rows,
@@ -81,7 +83,7 @@ impl<'a> Pass<'a> {
         };
         let rotary = Rotary::new(config, tokens.seq);
         let width = config.hidden_size;
-        let mut x = embed(decoder, tokens.ids)?;
+        let mut x = embed(decoder, tokens.ids, memory)?;
         let mut blocks = Vec::with_capacity(decoder.layers.len());
         for (index, block) in decoder.layers.iter().enumerate() {
             let heads = heads.of_block(config, index);
@@ -90,7 +92,7 @@ impl<'a> Pass<'a> {
                 rotary: &rotary,
                 wanted: tokens.wanted_after(index, decoder),
             };
-            let block = HostBlock::read(block)?;
+            let block = HostBlock::read(block, memory)?;
             let kept = block.forward(at, x);
             x = block.output(&kept);
             blocks.push(if checkpointing {
@@ -100,12 +102,12 @@ impl<'a> Pass<'a> {
             });
         }
         let last = if decoder.layers.is_empty() {
-            tokens.wanted().gather(&x, width).into_owned()
+            memory.copy(&tokens.wanted().gather(&x, width))
         } else {
             x
         };
         let norm = Norm::read(&decoder.norm)?;
-        let mut out = vec![0.0; last.len()];
+        let mut out = memory.take(last.len());
         let inverse = norm::forward(&last, &norm.gamma, norm.epsilon, &mut out);
         let pass = Self {
             decoder,
@@ -116,6 +118,7 @@ impl<'a> Pass<'a> {
             norm,
             last,
             inverse,
+            memory,
         };
         Ok((pass, out))
     }
@@ -127,7 +130,7 @@ impl<'a> Pass<'a> {
     /// As [`forward`](Self::forward).
     pub(crate) fn backward(self, d_out: &[f32], sums: &mut Sums) -> Result<(), TrainError> {
         let width = self.norm.gamma.len();
-        let mut d_last = vec![0.0; d_out.len()];
+        let mut d_last = self.memory.zeros(d_out.len());
         let gamma = &self.norm.gamma;
         let gamma = norm::backward(&self.last, gamma, &self.inverse, d_out, &mut d_last);
         sums.add(self.norm.param, &gamma);
@@ -142,7 +145,7 @@ impl<'a> Pass<'a> {
                 rotary: &self.rotary,
                 wanted: self.tokens.wanted_after(index, self.decoder),
             };
-            let block = HostBlock::read(block)?;
+            let block = HostBlock::read(block, self.memory)?;
             let kept = match stored {
                 Stored::All(kept) => *kept,
                 Stored::Input(x) => block.forward(at, x),
@@ -152,9 +155,9 @@ impl<'a> Pass<'a> {
         }
         if trained {
             if self.decoder.layers.is_empty() {
-                gradient = self.tokens.wanted().scatter(gradient, width);
+                gradient = (self.tokens.wanted()).scatter(gradient, width, self.memory);
             }
-            let (sum, _) = sums.of(embedding);
+            let sum = sums.onto(embedding);
             for (id, gradient) in self.tokens.ids.iter().zip(gradient.chunks_exact(width)) {
                 let row = &mut sum[*id as usize * width..][..width];
                 for (sum, value) in row.iter_mut().zip(gradient) {
@@ -167,9 +170,12 @@ impl<'a> Pass<'a> {
 }
 
 /// Rows of the embedding, `[ids, hidden]`.
-fn embed(decoder: &Decoder, ids: &[i64]) -> Result<Vec<f32>, TrainError> {
-    let table = decoder.embed_tokens.weight.val().without_autodiff();
-    let ids = TensorData::new(ids.to_vec(), [ids.len()]);
-    let ids = Tensor::from_data(ids, &table.device());
-    copied(table.select(0, ids))
+fn embed(decoder: &Decoder, ids: &[i64], memory: &Memory) -> Result<Buffer, TrainError> {
+    let table = Values::of(&decoder.embed_tokens.weight)?;
+    let width = decoder.config().hidden_size;
+    let mut rows = memory.take(ids.len() * width);
+    for (row, id) in rows.chunks_exact_mut(width).zip(ids) {
+        row.copy_from_slice(&table[*id as usize * width..][..width]);
+    }
+    Ok(rows)
 }

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use super::memory::{Buffer, Memory};
+
 /// Positions that are wanted, out of `all`.
 #[derive(Clone, Copy)]
 pub(super) struct Rows<'a> {
@@ -35,11 +37,11 @@ impl<'a> Rows<'a> {
     }
 
     /// `[wanted, width]` to `[all, width]`, 0 elsewhere.
-    pub(super) fn scatter(&self, values: Vec<f32>, width: usize) -> Vec<f32> {
+    pub(super) fn scatter(&self, values: Buffer, width: usize, memory: &Memory) -> Buffer {
         let Some(places) = self.places else {
             return values;
         };
-        let mut all = vec![0.0; self.all * width];
+        let mut all = memory.zeros(self.all * width);
         for (place, row) in places.iter().zip(values.chunks_exact(width)) {
             all[*place as usize * width..][..width].copy_from_slice(row);
         }

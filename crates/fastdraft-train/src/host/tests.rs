@@ -7,7 +7,7 @@ use burn::{
 };
 use fastdraft_model::{DecoderConfig, decoder::Decoder, draft::init};
 
-use crate::loss::{Batch, Logits, Loss, Row, checkpointed, fused_all, plain, plain_of};
+use crate::loss::{Batch, Loss, Row, Workspace, checkpointed, fused_all, plain, plain_of};
 
 struct Compare<'a> {
     found: &'a GradientsParams,
@@ -184,7 +184,8 @@ fn equals_autodiff_for_every_kind_of_decoder() {
         let expected = plain(&decoder, &batch);
         let value = expected.clone().into_scalar::<f32>();
         let expected = GradientsParams::from_grads(expected.backward(), &decoder);
-        let (loss, found) = fused_all(&decoder, &[batch], false, &mut Logits::default()).unwrap();
+        let (loss, found) =
+            fused_all(&decoder, &[batch], false, &mut Workspace::default()).unwrap();
         let (apart, compared) = apart(&decoder, &found, &expected);
         println!("{name}: {compared} tensors, {apart:e} apart, loss {loss} and {value}");
         assert!((loss - value).abs() < 1e-5, "{name}: {loss} {value}");
@@ -198,17 +199,17 @@ fn micro_batches_add_up_to_one_batch_and_recomputing_changes_no_bit() {
     for (name, config) in kinds() {
         let decoder = decoder(config);
         let (value, whole) =
-            fused_all(&decoder, &[batch(&rows)], false, &mut Logits::default()).unwrap();
+            fused_all(&decoder, &[batch(&rows)], false, &mut Workspace::default()).unwrap();
         let parts = batch(&rows).split(2);
         assert_eq!(parts.len(), 3);
-        let (loss, found) = fused_all(&decoder, &parts, false, &mut Logits::default()).unwrap();
+        let (loss, found) = fused_all(&decoder, &parts, false, &mut Workspace::default()).unwrap();
         let (difference, _) = apart(&decoder, &found, &whole);
         assert!(
             (loss - value).abs() < 1e-5 && difference < 1e-5,
             "{name}: {difference}"
         );
         let (again, recomputed) =
-            fused_all(&decoder, &parts, true, &mut Logits::default()).unwrap();
+            fused_all(&decoder, &parts, true, &mut Workspace::default()).unwrap();
         let (difference, _) = apart(&decoder, &recomputed, &found);
         assert_eq!((again, difference), (loss, 0.0), "{name}");
     }

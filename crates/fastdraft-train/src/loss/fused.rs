@@ -7,12 +7,21 @@ use fastdraft_model::decoder::Decoder;
 
 use super::{
     Batch,
-    head::{Head, Logits},
+    head::{Cut, Head},
 };
 use crate::{
     error::TrainError,
-    host::{Pass, Sums, Tokens},
+    host::{Memory, Pass, Sums, Tokens, product::Aligned},
 };
+
+/// What one step leaves to the next.
+#[derive(Default)]
+pub(crate) struct Workspace {
+    /// Of some positions of the head.
+    pub(super) exponentials: Aligned,
+    pub(super) cut: Cut,
+    pub(crate) memory: Memory,
+}
 
 /// Loss and gradients of a batch, all in closed form. Logits are in memory a piece at a time:
 /// never `[trained, head_size]` as a whole.
@@ -20,11 +29,11 @@ use crate::{
 /// # Errors
 /// [`TrainError::Tensor`] when the device does not hand tensors over as float32.
 pub fn fused(decoder: &Decoder, batch: &Batch) -> Result<(f32, GradientsParams), TrainError> {
-    fused_all(decoder, from_ref(batch), false, &mut Logits::default())
+    fused_all(decoder, from_ref(batch), false, &mut Workspace::default())
 }
 
 /// As [`fused`], with the gradients of several batches added up; `checkpointing` keeps only the
-/// inputs of blocks until the backward pass. A later step can use the same `logits`.
+/// inputs of blocks until the backward pass. A later step can use the same `workspace`.
 ///
 /// # Errors
 /// As [`fused`].
@@ -32,10 +41,11 @@ pub(crate) fn fused_all(
     decoder: &Decoder,
     batches: &[Batch],
     checkpointing: bool,
-    logits: &mut Logits,
+    workspace: &mut Workspace,
 ) -> Result<(f32, GradientsParams), TrainError> {
     let mut head = Head::read(decoder)?;
-    let mut sums = Sums::default();
+    let memory = workspace.memory.clone();
+    let mut sums = Sums::new(&memory);
     let mut total = 0.0;
     for batch in batches {
         let tokens = Tokens {
@@ -44,8 +54,8 @@ pub(crate) fn fused_all(
             seq: batch.seq,
             wanted: &batch.positions,
         };
-        let (pass, hidden) = Pass::forward(decoder, tokens, checkpointing)?;
-        let (loss, below) = head.loss(&hidden, batch, logits, &mut sums);
+        let (pass, hidden) = Pass::forward(decoder, tokens, checkpointing, &memory)?;
+        let (loss, below) = head.loss(&hidden, batch, workspace, &mut sums);
         total += loss;
         drop(hidden);
         pass.backward(&below, &mut sums)?;
@@ -64,7 +74,7 @@ mod tests {
     use fastdraft_model::{DecoderConfig, DraftVocabulary, draft::init};
 
     use super::{
-        super::{Loss, Row, head::Cut, plain},
+        super::{Loss, Row, plain},
         *,
     };
     use crate::teacher::SparseDistributions;
@@ -149,10 +159,12 @@ mod tests {
                 let value = expected.clone().into_scalar::<f32>();
                 let expected = GradientsParams::from_grads(expected.backward(), &decoder);
                 for cut in cuts() {
-                    let mut logits = Logits::default();
-                    logits.cut = cut;
+                    let mut workspace = Workspace {
+                        cut,
+                        ..Workspace::default()
+                    };
                     let (fused, gradients) =
-                        fused_all(&decoder, from_ref(&batch), false, &mut logits).unwrap();
+                        fused_all(&decoder, from_ref(&batch), false, &mut workspace).unwrap();
                     assert!((fused - value).abs() < 1e-5, "{loss:?}: {fused} {value}");
                     let mut compare = Compare(&gradients, &expected, 0);
                     decoder.visit(&mut compare);

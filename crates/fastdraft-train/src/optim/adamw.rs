@@ -92,9 +92,21 @@ impl AdamW {
     pub fn step<M: Module>(
         &mut self,
         module: M,
+        gradients: GradientsParams,
+        rate: f64,
+        clip: f32,
+    ) -> Result<(M, f32), TrainError> {
+        self.step_with(module, gradients, rate, clip, drop)
+    }
+
+    /// As [`step`](Self::step); `done` gets the memory of gradients.
+    pub(crate) fn step_with<M: Module>(
+        &mut self,
+        module: M,
         mut gradients: GradientsParams,
         rate: f64,
         clip: f32,
+        done: impl Fn(Vec<f32>),
     ) -> Result<(M, f32), TrainError> {
         let norm = global_norm(&module, &mut gradients)?;
         self.step += 1;
@@ -104,6 +116,7 @@ impl AdamW {
             decay: (rate * f64::from(self.config.weight_decay)) as f32,
             moments: &mut self.moments,
             gradients,
+            done: &done,
             path: Vec::new(),
             error: None,
         };
@@ -166,6 +179,7 @@ struct Update<'a> {
     decay: f32,
     moments: &'a mut BTreeMap<String, Moments>,
     gradients: GradientsParams,
+    done: &'a dyn Fn(Vec<f32>),
     path: Vec<String>,
     error: Option<TrainError>,
 }
@@ -191,6 +205,9 @@ impl Update<'_> {
             .zip(moments.first.par_chunks_mut(CHUNK))
             .zip(moments.second.par_chunks_mut(CHUNK))
             .for_each(|(((w, g), m), v)| update(constants, w, g, m, v, decay));
+        if let Ok(gradient) = gradient.try_into_vec() {
+            (self.done)(gradient);
+        }
         Ok(restore(weights, &device))
     }
 }

@@ -17,7 +17,9 @@ use super::{
 use crate::{
     checkpoint::tensors,
     error::TrainError,
-    loss::{Batch, Logits, Objective, Row, checkpointed, fused_all, gradients, logits, plain_of},
+    loss::{
+        Batch, Objective, Row, Workspace, checkpointed, fused_all, gradients, logits, plain_of,
+    },
     optim::AdamW,
     progress::Progress,
     spans,
@@ -135,7 +137,7 @@ impl Trainer {
         let mut optimizer =
             (state.optimizer.take()).unwrap_or_else(|| AdamW::new(config.optimizer));
         let mut decoder = self.decoder.clone();
-        let mut logits = Logits::default();
+        let mut workspace = Workspace::default();
         let (start, before) = (Instant::now(), state.seconds);
         let _stage = spans::stage(&config.name);
         loop {
@@ -154,7 +156,7 @@ impl Trainer {
             if let Some(batch) = batch {
                 let at = |source| at_step(config, &state, source);
                 let (value, gradients) = self
-                    .backward(&decoder, batch, config, &mut logits)
+                    .backward(&decoder, batch, config, &mut workspace)
                     .map_err(at)?;
                 if !value.is_finite() {
                     return Err(TrainError::Diverged {
@@ -164,7 +166,9 @@ impl Trainer {
                     });
                 }
                 let (moved, length) = optimizer
-                    .step(decoder, gradients, rate, config.clip)
+                    .step_with(decoder, gradients, rate, config.clip, |gradient| {
+                        workspace.memory.give(gradient);
+                    })
                     .map_err(at)?;
                 decoder = moved;
                 (loss, norm) = (Some(value), Some(length));
@@ -201,12 +205,12 @@ impl Trainer {
         decoder: &Decoder,
         batch: Batch,
         config: &StageConfig,
-        held: &mut Logits,
+        workspace: &mut Workspace,
     ) -> Result<(f32, GradientsParams), TrainError> {
         let whole = batch.trained();
         let parts = batch.split(config.batch);
         if self.on_host && self.objective.is_none() {
-            return fused_all(decoder, &parts, config.gradient_checkpointing, held);
+            return fused_all(decoder, &parts, config.gradient_checkpointing, workspace);
         }
         let (mut total, mut sum) = (0.0, GradientsParams::new());
         for part in &parts {

@@ -16,22 +16,14 @@ use burn::{module::Param, tensor::Tensor};
 use fastdraft_model::decoder::Decoder;
 
 use self::position::{Position, positions};
-use super::Batch;
+use super::{Batch, fused::Workspace};
 use crate::{
     error::TrainError,
     host::{
-        Sums, Values,
+        Buffer, Sums, Values,
         matrix::{Put, transposed},
-        product::Aligned,
     },
 };
-
-/// Memory for the exponentials of some positions, taken once.
-#[derive(Default)]
-pub(crate) struct Logits {
-    values: Aligned,
-    pub(super) cut: Cut,
-}
 
 /// How positions and vocabulary are cut.
 #[derive(Clone, Copy)]
@@ -138,22 +130,27 @@ impl<'a> Head<'a> {
         &mut self,
         hidden: &[f32],
         batch: &Batch,
-        logits: &mut Logits,
+        workspace: &mut Workspace,
         sums: &mut Sums,
-    ) -> (f64, Vec<f32>) {
-        let (cut, width) = (logits.cut, self.width);
+    ) -> (f64, Buffer) {
+        let Workspace {
+            exponentials,
+            cut,
+            memory,
+        } = workspace;
+        let width = self.width;
         let piece = cut.positions(self.size);
-        let mut below = vec![0.0; hidden.len()];
+        let mut below = memory.take(hidden.len());
         let mut total = 0.0;
         let pieces = (hidden.chunks(piece * width))
             .zip(below.chunks_mut(piece * width))
             .zip(batch.goals.chunks(piece));
         for ((x, below), goals) in pieces {
-            let blocks = part::blocks(self, &cut, x, &mut logits.values);
-            let positions = positions(self, &cut, goals, &blocks, below);
+            let blocks = part::blocks(self, cut, x, exponentials, memory);
+            let positions = positions(self, cut, goals, &blocks, below);
             total += positions.iter().map(|position| position.loss).sum::<f64>();
             if self.param.is_require_grad() {
-                self.add_weights(&cut, &blocks, &positions, sums);
+                self.add_weights(cut, &blocks, &positions, sums);
             }
         }
         (total, below)

@@ -4,6 +4,7 @@ use rayon::prelude::*;
 
 use super::{Cut, Head};
 use crate::host::{
+    Buffer, Memory,
     matrix::{Put, View, multiply_packed, with_memory},
     product::{Aligned, Packed},
     vector::{exp, vectorized},
@@ -26,7 +27,7 @@ pub(super) struct Part {
     /// Sums of the exponentials under the last peak, `[stride]`.
     pub(super) sums: Vec<f64>,
     /// The exponentials under the last peak times the weights, `[positions, width]`.
-    pub(super) below: Vec<f32>,
+    pub(super) below: Buffer,
 }
 
 impl Part {
@@ -41,12 +42,13 @@ pub(super) fn blocks<'a>(
     head: &Head<'_>,
     cut: &Cut,
     x: &'a [f32],
-    memory: &'a mut Aligned,
+    exponentials: &'a mut Aligned,
+    memory: &Memory,
 ) -> Vec<Block<'a>> {
     let (width, stride) = (head.width, cut.stride());
     let each = head.size * stride;
     let count = (x.len() / width).div_ceil(cut.block);
-    (memory.room(count * each).par_chunks_mut(each))
+    (exponentials.room(count * each).par_chunks_mut(each))
         .zip(x.par_chunks(cut.block * width))
         .map(|(exponentials, x)| {
             let mut packed = Packed::default();
@@ -54,7 +56,7 @@ pub(super) fn blocks<'a>(
             let chunk = cut.chunk_rows(width);
             let parts = (exponentials.par_chunks_mut(chunk * stride))
                 .zip(head.rows().par_chunks(chunk * width))
-                .map(|(values, weights)| part(cut, width, &packed, weights, values))
+                .map(|(values, weights)| part(cut, width, &packed, weights, values, memory))
                 .collect();
             Block {
                 x,
@@ -70,12 +72,19 @@ pub(super) fn blocks<'a>(
 const FEW: usize = 24;
 
 /// Goes through some panels.
-fn part(cut: &Cut, width: usize, x: &Packed, weights: &[f32], values: &mut [f32]) -> Part {
+fn part(
+    cut: &Cut,
+    width: usize,
+    x: &Packed,
+    weights: &[f32],
+    values: &mut [f32],
+    memory: &Memory,
+) -> Part {
     let (positions, stride, panel) = (x.columns(), cut.stride(), cut.panel_rows(width));
     let mut part = Part {
         peaks: Vec::with_capacity(weights.len().div_ceil(panel * width) * stride),
         sums: vec![0.0; stride],
-        below: vec![0.0; positions * width],
+        below: memory.take(positions * width),
     };
     let mut peaks = vec![f32::NEG_INFINITY; stride];
     let mut before = peaks.clone();

@@ -179,7 +179,7 @@ const MOST: (usize, usize) = (768, 768);
 /// 64 by 64.
 const LEAST: (usize, usize) = (96, 128);
 /// Panels begin at multiples of these, which kernels work on at a time.
-const EDGE: (usize, usize) = (6, 64);
+const EDGE: (usize, usize) = (6, 16);
 
 /// Panels of a result, at least two for each thread where it is large enough.
 fn panels(rows: usize, columns: usize) -> Vec<Panel> {

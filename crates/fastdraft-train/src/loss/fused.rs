@@ -43,26 +43,28 @@ pub(crate) fn fused_all(
     checkpointing: bool,
     workspace: &mut Workspace,
 ) -> Result<(f32, GradientsParams), TrainError> {
-    let mut head = Head::read(decoder)?;
-    let memory = workspace.memory.clone();
-    let mut sums = Sums::new(&memory);
-    let mut total = 0.0;
-    for batch in batches {
-        let tokens = Tokens {
-            ids: &batch.inputs,
-            rows: batch.rows,
-            seq: batch.seq,
-            wanted: &batch.positions,
-        };
-        let (pass, hidden) = Pass::forward(decoder, tokens, checkpointing, &memory)?;
-        let (loss, below) = head.loss(&hidden, batch, workspace, &mut sums);
-        total += loss;
-        drop(hidden);
-        pass.backward(&below, &mut sums)?;
-    }
-    head.finish(&mut sums);
-    let device: Device = decoder.norm.gamma.val().without_autodiff().device();
-    Ok((total as f32, sums.into_gradients(&device)))
+    rayon::scope(|_| {
+        let mut head = Head::read(decoder)?;
+        let memory = workspace.memory.clone();
+        let mut sums = Sums::new(&memory);
+        let mut total = 0.0;
+        for batch in batches {
+            let tokens = Tokens {
+                ids: &batch.inputs,
+                rows: batch.rows,
+                seq: batch.seq,
+                wanted: &batch.positions,
+            };
+            let (pass, hidden) = Pass::forward(decoder, tokens, checkpointing, &memory)?;
+            let (loss, below) = head.loss(&hidden, batch, workspace, &mut sums);
+            total += loss;
+            drop(hidden);
+            pass.backward(&below, &mut sums)?;
+        }
+        head.finish(&mut sums);
+        let device: Device = decoder.norm.gamma.val().without_autodiff().device();
+        Ok((total as f32, sums.into_gradients(&device)))
+    })
 }
 
 #[cfg(test)]

@@ -47,7 +47,7 @@ impl Default for Cut {
             block: 192,
             panel: 3 << 15,
             least: 48,
-            chunk: 16,
+            chunk: 8,
         }
     }
 }

@@ -14,9 +14,8 @@ pub(super) struct Call {
     pub(super) a: *const f32,
     pub(super) a_row: usize,
     pub(super) a_column: usize,
-    /// What is fetched meanwhile: as many rows, `a_row` apart, a line every sixteen steps.
-    pub(super) ahead: *const f32,
-    pub(super) ahead_step: usize,
+    /// What is fetched meanwhile where rows are contiguous.
+    pub(super) next_rows: *const f32,
     pub(super) b: *const f32,
     pub(super) out: *mut f32,
     pub(super) out_row: usize,
@@ -50,7 +49,7 @@ unsafe fn kernel<const R: usize, const N: usize>(call: &Call) {
         ..
     } = *call;
     let mut sums = [[_mm512_setzero_ps(); N]; R];
-    let (mut a, mut b, mut ahead) = (call.a, call.b, call.ahead);
+    let (mut a, mut b, mut next) = (call.a, call.b, call.next_rows);
     // SAFETY: the caller's promise; what is fetched ahead need not be there.
     unsafe {
         for row in 0..R {
@@ -59,10 +58,12 @@ unsafe fn kernel<const R: usize, const N: usize>(call: &Call) {
             }
         }
         for _ in 0..depth / LANES {
-            for row in 0..R {
-                fetch(ahead.wrapping_add(row * a_row));
+            if a_column == 1 {
+                for row in 0..R {
+                    fetch(next.wrapping_add(row * a_row));
+                }
+                next = next.wrapping_add(LANES);
             }
-            ahead = ahead.wrapping_add(call.ahead_step);
             for _ in 0..LANES / 4 {
                 for _ in 0..4 {
                     step(&mut sums, a, a_row, b);

@@ -30,11 +30,6 @@ pub(super) unsafe fn product(out: Out, put: Put, a: View<'_>, b: &Packed, panels
                 .values
                 .as_ptr()
                 .wrapping_add(row * a.row_stride + start * a.column_stride);
-            let (ahead, ahead_step) = if a.column_stride == 1 && row + ROWS < a.rows {
-                (left.wrapping_add(ROWS * a.row_stride), LANES)
-            } else {
-                (left, 0)
-            };
             for column in (0..b.columns()).step_by(PANEL) {
                 let columns = PANEL.min(b.columns() - column);
                 let vectors = columns.div_ceil(LANES);
@@ -44,8 +39,7 @@ pub(super) unsafe fn product(out: Out, put: Put, a: View<'_>, b: &Packed, panels
                     a: left,
                     a_row: a.row_stride,
                     a_column: a.column_stride,
-                    ahead,
-                    ahead_step,
+                    next_rows: left.wrapping_add(ROWS * a.row_stride),
                     b: panels.as_ptr().wrapping_add(at),
                     out: out.at(row, column).values,
                     out_row: out.row_stride,

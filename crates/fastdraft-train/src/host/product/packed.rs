@@ -23,14 +23,29 @@ pub(crate) struct Packed {
 impl Packed {
     /// Takes the place of what was packed before.
     pub(crate) fn pack(&mut self, b: View<'_>) {
-        self.fill(b.rows, b.columns, |columns, wide, out| {
+        self.empty(b.rows, b.columns);
+        self.put(0, b);
+    }
+
+    /// Room for a matrix whose rows [`put`](Self::put) brings.
+    pub(crate) fn empty(&mut self, rows: usize, columns: usize) {
+        (self.rows, self.columns, self.own) = (rows, columns, own());
+        let wide = self.wide();
+        self.memory.room(rows * wide);
+    }
+
+    /// Some rows of the matrix.
+    pub(crate) fn put(&mut self, first: usize, b: View<'_>) {
+        assert_eq!(b.columns, self.columns);
+        self.each_panel(first..first + b.rows, |columns, wide, out| {
             lay(out, wide, b.some_columns(columns));
         });
     }
 
-    /// Rows of `columns` values, each times its scale.
+    /// As [`pack`](Self::pack), rows of `columns` values, each times its scale.
     pub(crate) fn pack_scaled(&mut self, values: &[f32], columns: usize, scales: &[f32]) {
-        self.fill(scales.len(), columns, |some, wide, out| {
+        self.empty(scales.len(), columns);
+        self.each_panel(0..scales.len(), |some, wide, out| {
             let rows = values.chunks_exact(columns).zip(scales);
             for (out, (values, scale)) in out.chunks_exact_mut(wide).zip(rows) {
                 let (out, rest) = out.split_at_mut(some.len());
@@ -40,20 +55,19 @@ impl Packed {
         });
     }
 
-    /// Has every panel filled: its columns, its width and where its rows go.
-    fn fill(
+    /// Some rows of every panel: its columns, its width and where the rows go.
+    fn each_panel(
         &mut self,
-        rows: usize,
-        columns: usize,
+        rows: Range<usize>,
         mut put: impl FnMut(Range<usize>, usize, &mut [f32]),
     ) {
-        (self.rows, self.columns, self.own) = (rows, columns, own());
-        let all = self.wide();
+        let (all, height, columns) = (self.wide(), self.rows, self.columns);
         let panel = if self.own { PANEL } else { all };
-        let mut rest = self.memory.room(rows * all);
+        let mut rest = self.memory.room(height * all);
         for first in (0..all).step_by(panel.max(1)) {
             let wide = panel.min(all - first);
-            let (out, after) = rest.split_at_mut(rows * wide);
+            let (out, after) = rest.split_at_mut(height * wide);
+            let out = &mut out[rows.start * wide..rows.end * wide];
             put(first..(first + wide).min(columns), wide, out);
             rest = after;
         }

@@ -7,7 +7,7 @@ use crate::host::{
     Buffer, Memory,
     matrix::{Put, View, multiply_packed, with_memory},
     product::{Aligned, Packed},
-    vector::{exp, vectorized},
+    vector::{exp, exp_with, vectorized},
 };
 
 /// Some positions with the whole vocabulary.
@@ -56,7 +56,11 @@ pub(super) fn blocks<'a>(
             let chunk = cut.chunk_rows(width);
             let parts = (exponentials.par_chunks_mut(chunk * stride))
                 .zip(head.rows().par_chunks(chunk * width))
-                .map(|(values, weights)| part(cut, width, &packed, weights, values, memory))
+                .map(|(values, weights)| {
+                    with_memory(|memory_of_b| {
+                        part(cut, width, &packed, weights, values, memory_of_b, memory)
+                    })
+                })
                 .collect();
             Block {
                 x,
@@ -78,6 +82,7 @@ fn part(
     x: &Packed,
     weights: &[f32],
     values: &mut [f32],
+    packed: &mut Packed,
     memory: &Memory,
 ) -> Part {
     let (positions, stride, panel) = (x.columns(), cut.stride(), cut.panel_rows(width));
@@ -92,15 +97,17 @@ fn part(
     let panels = (weights.chunks(panel * width)).zip(values.chunks_mut(panel * stride));
     for (index, (weights, values)) in panels.enumerate() {
         before.copy_from_slice(&peaks);
+        let tokens = weights.len() / width;
+        packed.empty(tokens, width);
         let few = weights
             .chunks(FEW * width)
             .zip(values.chunks_mut(FEW * stride));
-        for (weights, values) in few {
+        for (few, (weights, values)) in few.enumerate() {
             let weights = View::new(weights, weights.len() / width, width);
             multiply_packed(values, stride, Put::Over, weights, x);
             raise(&mut peaks, values);
+            packed.put(few * FEW, weights);
         }
-        let weights = View::new(weights, weights.len() / width, width);
         exponentials(values, &peaks, &mut sums);
         part.peaks.extend_from_slice(&peaks);
         if index > 0 {
@@ -109,12 +116,9 @@ fn part(
         for (sum, new) in part.sums.iter_mut().zip(&sums) {
             *sum += f64::from(*new);
         }
-        let values = View::strided(values, values.len() / stride, positions, stride);
+        let values = View::strided(values, tokens, positions, stride);
         let put = if index > 0 { Put::Onto } else { Put::Over };
-        with_memory(|packed| {
-            packed.pack(weights);
-            multiply_packed(&mut part.below, width, put, values.t(), packed);
-        });
+        multiply_packed(&mut part.below, width, put, values.t(), packed);
     }
     part
 }
@@ -145,11 +149,11 @@ vectorized! {
 
 vectorized! {
     /// Turns rows of values into exponentials; adds them up over the rows.
-    fn exponentials(values: &mut [f32], peaks: &[f32], sums: &mut [f32]) {
+    fn exponentials<FUSED>(values: &mut [f32], peaks: &[f32], sums: &mut [f32]) {
         sums.fill(0.0);
         for row in values.chunks_exact_mut(peaks.len()) {
             for ((value, peak), sum) in row.iter_mut().zip(peaks).zip(&mut *sums) {
-                *value = exp(*value - peak);
+                *value = exp_with::<FUSED>(*value - peak);
                 *sum += *value;
             }
         }

@@ -16,6 +16,6 @@ pub mod spec;
 
 pub use error::HwError;
 #[cfg(feature = "runtime")]
-pub use open::open;
+pub use open::{is_cpu, open};
 pub use probe::{DeviceInfo, DeviceKind, Runtime, probe};
 pub use spec::{CardRange, CpuRuntime, DeviceSpec};

@@ -29,6 +29,15 @@ pub fn open(spec: &DeviceSpec) -> Result<Device, HwError> {
     }
 }
 
+/// Whether tensors of `device` lie in the memory of this machine, whatever the runtime.
+#[must_use]
+pub fn is_cpu(device: &Device) -> bool {
+    [CpuRuntime::Flex, CpuRuntime::LibTorch]
+        .into_iter()
+        .filter_map(|runtime| open(&DeviceSpec::Cpu(runtime)).ok())
+        .any(|cpu| cpu == *device)
+}
+
 #[cfg(feature = "flex")]
 fn flex(_spec: DeviceSpec) -> Result<Device, HwError> {
     Ok(Device::flex())
@@ -76,7 +85,8 @@ mod tests {
     #[test]
     #[cfg(feature = "flex")]
     fn cpu_opens() {
-        assert!(!open(&DeviceSpec::default()).unwrap().is_autodiff());
+        let device = open(&DeviceSpec::default()).unwrap();
+        assert!(!device.is_autodiff() && is_cpu(&device));
     }
 
     #[test]

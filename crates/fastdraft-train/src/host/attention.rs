@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use super::{
     matrix::{Put, View, multiply_here},
     memory::{Buffer, Memory},
-    vector::{dot, exp_in_place, highest, vectorized},
+    vector::{LANES, dot, exp_in_place, highest, vectorized},
 };
 
 /// Queries that are scored together.
@@ -176,6 +176,19 @@ fn seen(query: usize, keys: &Range<usize>, window: usize) -> Range<usize> {
     first - keys.start..query + 1 - keys.start
 }
 
+/// What holds the seen scores in whole vectors, the others in it −∞, whose weight is 0; those
+/// outside become 0.
+#[inline(always)]
+fn among(row: &mut [f32], seen: Range<usize>) -> &mut [f32] {
+    let start = seen.start / LANES * LANES;
+    let end = seen.end.next_multiple_of(LANES).min(row.len());
+    row[..start].fill(0.0);
+    row[end..].fill(0.0);
+    row[start..seen.start].fill(f32::NEG_INFINITY);
+    row[seen.end..end].fill(f32::NEG_INFINITY);
+    &mut row[start..end]
+}
+
 vectorized! {
     /// Scores become weights; unseen ones 0.
     fn softmax(
@@ -188,10 +201,7 @@ vectorized! {
     ) {
         let rows = scores.chunks_exact_mut(keys.len()).zip(queries.clone());
         for ((row, query), log_sum) in rows.zip(log_sums) {
-            let seen = seen(query, keys, window);
-            row[..seen.start].fill(0.0);
-            row[seen.end..].fill(0.0);
-            let row = &mut row[seen];
+            let row = among(row, seen(query, keys, window));
             row.iter_mut().for_each(|score| *score *= scale);
             let shift = highest(row);
             let sum: f32 = exp_in_place(row, shift).iter().sum();
@@ -214,10 +224,7 @@ vectorized! {
     ) {
         let rows = scores.chunks_exact_mut(keys.len()).zip(queries.clone());
         for ((row, query), log_sum) in rows.zip(log_sums) {
-            let seen = seen(query, keys, window);
-            row[..seen.start].fill(0.0);
-            row[seen.end..].fill(0.0);
-            let row = &mut row[seen];
+            let row = among(row, seen(query, keys, window));
             row.iter_mut().for_each(|score| *score = *score * scale - log_sum);
             // A weight above 1 by rounding would be a logarithm above 0.
             row.iter_mut().for_each(|log| *log = if *log > 0.0 { 0.0 } else { *log });

@@ -174,7 +174,7 @@ struct Panel {
 
 /// Rows and columns of a panel at most: what a product packs of either matrix stays in a core's
 /// cache, and is little beside what it multiplies.
-const MOST: (usize, usize) = (768, 768);
+const MOST: (usize, usize) = (4096, 768);
 /// Panels are not cut into halves below these: the library adds up otherwise in products of at most
 /// 64 by 64.
 const LEAST: (usize, usize) = (96, 128);

@@ -19,8 +19,13 @@ pub(crate) struct Buffer {
 impl Memory {
     /// Values that are whatever was there before.
     pub(crate) fn take(&self, count: usize) -> Buffer {
+        self.adopt(self.vector(count))
+    }
+
+    /// Values that came from elsewhere.
+    pub(crate) fn adopt(&self, values: Vec<f32>) -> Buffer {
         Buffer {
-            values: self.vector(count),
+            values,
             home: self.clone(),
         }
     }
@@ -65,6 +70,14 @@ impl Memory {
         if values.capacity() > 0 {
             self.free().push(values);
         }
+    }
+
+    /// Makes what is free useless as numbers.
+    #[cfg(test)]
+    pub(super) fn spoil(&self) {
+        self.free()
+            .iter_mut()
+            .for_each(|values| values.fill(f32::NAN));
     }
 
     fn free(&self) -> std::sync::MutexGuard<'_, Vec<Vec<f32>>> {

@@ -1,5 +1,6 @@
 //! A whole decoder below its head, forward and backward.
 
+use burn::tensor::{Tensor, TensorData};
 use fastdraft_model::decoder::Decoder;
 
 use super::{
@@ -10,7 +11,7 @@ use super::{
     norm,
     rotary::Rotary,
     rows::Rows,
-    values::Values,
+    values::{Values, copied},
 };
 use crate::error::TrainError;
 
@@ -46,7 +47,7 @@ pub(crate) struct Pass<'a> {
     tokens: Tokens<'a>,
     heads: Heads,
     rotary: Rotary,
-    blocks: Vec<Stored>,
+    blocks: Vec<(HostBlock<'a>, Stored)>,
     norm: Norm<'a>,
     /// Inputs of the last norm, `[wanted, hidden]`.
     last: Buffer,
@@ -95,11 +96,12 @@ impl<'a> Pass<'a> {
             let block = HostBlock::read(block, memory)?;
             let kept = block.forward(at, x);
             x = block.output(&kept);
-            blocks.push(if checkpointing {
+            let stored = if checkpointing {
                 Stored::Input(kept.into_input())
             } else {
                 Stored::All(Box::new(kept))
-            });
+            };
+            blocks.push((block, stored));
         }
         let last = if decoder.layers.is_empty() {
             memory.copy(&tokens.wanted().gather(&x, width))
@@ -125,10 +127,7 @@ impl<'a> Pass<'a> {
 
     /// Adds the gradients of everything below the head, from that of what
     /// [`forward`](Self::forward) returned.
-    ///
-    /// # Errors
-    /// As [`forward`](Self::forward).
-    pub(crate) fn backward(self, d_out: &[f32], sums: &mut Sums) -> Result<(), TrainError> {
+    pub(crate) fn backward(self, d_out: &[f32], sums: &mut Sums) {
         let width = self.norm.gamma.len();
         let mut d_last = self.memory.zeros(d_out.len());
         let gamma = &self.norm.gamma;
@@ -137,15 +136,13 @@ impl<'a> Pass<'a> {
         let mut gradient = d_last;
         let embedding = &self.decoder.embed_tokens.weight;
         let trained = embedding.is_require_grad();
-        let blocks = self.decoder.layers.iter().zip(self.blocks).enumerate();
-        for (index, (block, stored)) in blocks.rev() {
+        for (index, (block, stored)) in self.blocks.into_iter().enumerate().rev() {
             let heads = self.heads.of_block(self.decoder.config(), index);
             let at = Setting {
                 heads: &heads,
                 rotary: &self.rotary,
                 wanted: self.tokens.wanted_after(index, self.decoder),
             };
-            let block = HostBlock::read(block, self.memory)?;
             let kept = match stored {
                 Stored::All(kept) => *kept,
                 Stored::Input(x) => block.forward(at, x),
@@ -165,13 +162,18 @@ impl<'a> Pass<'a> {
                 }
             }
         }
-        Ok(())
     }
 }
 
 /// Rows of the embedding, `[ids, hidden]`.
 fn embed(decoder: &Decoder, ids: &[i64], memory: &Memory) -> Result<Buffer, TrainError> {
-    let table = Values::of(&decoder.embed_tokens.weight)?;
+    let param = &decoder.embed_tokens.weight;
+    let Some(table) = Values::shared(param) else {
+        let table = param.val().without_autodiff();
+        let ids = TensorData::new(ids.to_vec(), [ids.len()]);
+        let ids = Tensor::from_data(ids, &table.device());
+        return Ok(memory.adopt(copied(table.select(0, ids))?));
+    };
     let width = decoder.config().hidden_size;
     let mut rows = memory.take(ids.len() * width);
     for (row, id) in rows.chunks_exact_mut(width).zip(ids) {

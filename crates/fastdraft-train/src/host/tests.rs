@@ -48,6 +48,19 @@ fn apart(decoder: &Decoder, a: &GradientsParams, b: &GradientsParams) -> (f32, u
     (compare.farthest, compare.compared)
 }
 
+/// In memory that steps before have used, and left no numbers in.
+fn fused(decoder: &Decoder, batches: &[Batch], checkpointing: bool) -> (f32, GradientsParams) {
+    let mut workspace = Workspace::default();
+    let mut run = || {
+        let (loss, sums) = fused_all(decoder, batches, checkpointing, &mut workspace).unwrap();
+        let gradients = sums.into_gradients(&Device::flex());
+        workspace.memory.spoil();
+        (loss, gradients)
+    };
+    run();
+    run()
+}
+
 fn decoder(config: DecoderConfig) -> Decoder {
     let plain = DecoderConfig {
         tied: false,
@@ -184,8 +197,7 @@ fn equals_autodiff_for_every_kind_of_decoder() {
         let expected = plain(&decoder, &batch);
         let value = expected.clone().into_scalar::<f32>();
         let expected = GradientsParams::from_grads(expected.backward(), &decoder);
-        let (loss, found) =
-            fused_all(&decoder, &[batch], false, &mut Workspace::default()).unwrap();
+        let (loss, found) = fused(&decoder, &[batch], false);
         let (apart, compared) = apart(&decoder, &found, &expected);
         println!("{name}: {compared} tensors, {apart:e} apart, loss {loss} and {value}");
         assert!((loss - value).abs() < 1e-5, "{name}: {loss} {value}");
@@ -198,18 +210,16 @@ fn micro_batches_add_up_to_one_batch_and_recomputing_changes_no_bit() {
     let rows = rows(70);
     for (name, config) in kinds() {
         let decoder = decoder(config);
-        let (value, whole) =
-            fused_all(&decoder, &[batch(&rows)], false, &mut Workspace::default()).unwrap();
+        let (value, whole) = fused(&decoder, &[batch(&rows)], false);
         let parts = batch(&rows).split(2);
         assert_eq!(parts.len(), 3);
-        let (loss, found) = fused_all(&decoder, &parts, false, &mut Workspace::default()).unwrap();
+        let (loss, found) = fused(&decoder, &parts, false);
         let (difference, _) = apart(&decoder, &found, &whole);
         assert!(
             (loss - value).abs() < 1e-5 && difference < 1e-5,
             "{name}: {difference}"
         );
-        let (again, recomputed) =
-            fused_all(&decoder, &parts, true, &mut Workspace::default()).unwrap();
+        let (again, recomputed) = fused(&decoder, &parts, true);
         let (difference, _) = apart(&decoder, &recomputed, &found);
         assert_eq!((again, difference), (loss, 0.0), "{name}");
     }

@@ -24,11 +24,17 @@ impl Values {
     /// # Errors
     /// [`TrainError::Tensor`] when they are not float32 values.
     pub(crate) fn of<const D: usize>(param: &Param<Tensor<D>>) -> Result<Self, TrainError> {
-        let tensor = param.val().without_autodiff();
-        match tensor.clone().try_into_primitive::<Flex>() {
-            Ok(shared) if shared.as_slice::<f32>().is_some() => Ok(Self::Shared(shared)),
-            _ => copied(tensor).map(Self::Copied),
+        match Self::shared(param) {
+            Some(shared) => Ok(shared),
+            None => copied(param.val().without_autodiff()).map(Self::Copied),
         }
+    }
+
+    /// The values of a parameter where they need no copy.
+    pub(super) fn shared<const D: usize>(param: &Param<Tensor<D>>) -> Option<Self> {
+        let tensor = param.val().without_autodiff();
+        let shared = tensor.try_into_primitive::<Flex>().ok()?;
+        (shared.as_slice::<f32>().is_some()).then_some(Self::Shared(shared))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::slice::from_ref;
 
-use burn::{optim::GradientsParams, tensor::Device};
+use burn::optim::GradientsParams;
 use fastdraft_model::decoder::Decoder;
 
 use super::{
@@ -29,7 +29,9 @@ pub(crate) struct Workspace {
 /// # Errors
 /// [`TrainError::Tensor`] when the device does not hand tensors over as float32.
 pub fn fused(decoder: &Decoder, batch: &Batch) -> Result<(f32, GradientsParams), TrainError> {
-    fused_all(decoder, from_ref(batch), false, &mut Workspace::default())
+    let (loss, sums) = fused_all(decoder, from_ref(batch), false, &mut Workspace::default())?;
+    let device = decoder.norm.gamma.val().without_autodiff().device();
+    Ok((loss, sums.into_gradients(&device)))
 }
 
 /// As [`fused`], with the gradients of several batches added up; `checkpointing` keeps only the
@@ -42,7 +44,8 @@ pub(crate) fn fused_all(
     batches: &[Batch],
     checkpointing: bool,
     workspace: &mut Workspace,
-) -> Result<(f32, GradientsParams), TrainError> {
+) -> Result<(f32, Sums), TrainError> {
+    // On a worker, which does not sleep while the others work.
     rayon::scope(|_| {
         let mut head = Head::read(decoder)?;
         let memory = workspace.memory.clone();
@@ -59,11 +62,10 @@ pub(crate) fn fused_all(
             let (loss, below) = head.loss(&hidden, batch, workspace, &mut sums);
             total += loss;
             drop(hidden);
-            pass.backward(&below, &mut sums)?;
+            pass.backward(&below, &mut sums);
         }
         head.finish(&mut sums);
-        let device: Device = decoder.norm.gamma.val().without_autodiff().device();
-        Ok((total as f32, sums.into_gradients(&device)))
+        Ok((total as f32, sums))
     })
 }
 
@@ -71,7 +73,7 @@ pub(crate) fn fused_all(
 mod tests {
     use burn::{
         module::{Module, ModuleVisitor, Param},
-        tensor::Tensor,
+        tensor::{Device, Tensor},
     };
     use fastdraft_model::{DecoderConfig, DraftVocabulary, draft::init};
 
@@ -81,9 +83,15 @@ mod tests {
     };
     use crate::teacher::SparseDistributions;
 
-    fn decoder(trimmed: bool, tied: bool) -> Decoder {
+    /// Weights of the head, or of both where it is tied, times `sharpness`.
+    fn decoder(trimmed: bool, tied: bool, sharpness: f32) -> Decoder {
         let kept = trimmed.then(|| DraftVocabulary::new((0..30).collect(), 40).unwrap());
-        let checkpoint = init::random(DecoderConfig::llama(40, 32, 2), kept, 3).unwrap();
+        let mut checkpoint = init::random(DecoderConfig::llama(40, 32, 2), kept, 3).unwrap();
+        for name in ["lm_head.weight", "model.embed_tokens.weight"] {
+            let mut matrix = checkpoint.weights.remove(name).unwrap();
+            matrix.data.iter_mut().for_each(|value| *value *= sharpness);
+            checkpoint.weights.insert(name, matrix.shape, matrix.data);
+        }
         let mut decoder =
             Decoder::from_checkpoint(&checkpoint, &Device::flex().autodiff()).unwrap();
         if tied {
@@ -116,7 +124,7 @@ mod tests {
             };
             let (a, b) = (get(self.0), get(self.1));
             for (a, b) in a.iter().zip(&b) {
-                assert!((a - b).abs() < 1e-5, "{a} {b}");
+                assert!((a - b).abs() < 1e-5 * (1.0 + b.abs()), "{a} {b}");
             }
             self.2 += 1;
         }
@@ -152,8 +160,15 @@ mod tests {
             teacher: Some((&teacher, 5 * i)),
         });
         let head: Vec<Option<u32>> = (0..40).map(|i| (i < 30).then_some(i)).collect();
-        for (trimmed, tied) in [(true, false), (false, false), (false, true)] {
-            let decoder = decoder(trimmed, tied);
+        // Logits near 0, then some tens apart.
+        for (trimmed, tied, sharpness) in [
+            (true, false, 1.0),
+            (false, false, 1.0),
+            (false, true, 1.0),
+            (true, false, 300.0),
+            (false, true, 300.0),
+        ] {
+            let decoder = decoder(trimmed, tied, sharpness);
             let map = trimmed.then_some(head.as_slice());
             for loss in Loss::ALL {
                 let batch = Batch::new(&rows, map, loss).unwrap();
@@ -167,7 +182,9 @@ mod tests {
                     };
                     let (fused, gradients) =
                         fused_all(&decoder, from_ref(&batch), false, &mut workspace).unwrap();
-                    assert!((fused - value).abs() < 1e-5, "{loss:?}: {fused} {value}");
+                    let gradients = gradients.into_gradients(&Device::flex());
+                    let close = 1e-5 * (1.0 + value);
+                    assert!((fused - value).abs() < close, "{loss:?}: {fused} {value}");
                     let mut compare = Compare(&gradients, &expected, 0);
                     decoder.visit(&mut compare);
                     assert_eq!(compare.2, if tied { 20 } else { 21 });

@@ -8,6 +8,7 @@ use burn::{
     tensor::{Device, Tensor},
 };
 use fastdraft_data::MixtureLoader;
+use fastdraft_hw::is_cpu;
 use fastdraft_model::{Checkpoint, DraftVocabulary, decoder::Decoder, export};
 
 use super::{
@@ -55,7 +56,7 @@ impl Trainer {
             decoder,
             vocabulary: draft.draft_vocabulary.clone(),
             head_rows,
-            on_host: *device == Device::flex(),
+            on_host: is_cpu(device),
             objective: None,
         })
     }
@@ -210,7 +211,10 @@ impl Trainer {
         let whole = batch.trained();
         let parts = batch.split(config.batch);
         if self.on_host && self.objective.is_none() {
-            return fused_all(decoder, &parts, config.gradient_checkpointing, workspace);
+            let checkpointing = config.gradient_checkpointing;
+            let (loss, sums) = fused_all(decoder, &parts, checkpointing, workspace)?;
+            // Where the optimizer takes them, whatever holds the weights.
+            return Ok((loss, sums.into_gradients(&Device::flex())));
         }
         let (mut total, mut sum) = (0.0, GradientsParams::new());
         for part in &parts {

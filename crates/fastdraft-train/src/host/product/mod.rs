@@ -10,6 +10,9 @@ mod packed;
 pub(crate) use aligned::Aligned;
 pub(crate) use packed::Packed;
 
+#[cfg(test)]
+mod tests;
+
 use super::matrix::{Put, View};
 
 /// Rows of `b` that are packed at a time.
@@ -45,7 +48,7 @@ fn own() -> bool {
     false
 }
 
-/// `out = a · b` or `out += a · b`; `memory` is for parts of `b`.
+/// `out = a · b` or `out += a · b`; parts of `b` are packed in `memory`.
 ///
 /// # Safety
 /// `out` has the rows of `a` and the columns of `b`, and nobody else has them.

@@ -8,8 +8,8 @@ use crate::shape::DecoderShape;
 /// Rows whose logits exist at a time: head and loss go through the tokens in pieces.
 const PIECE: f64 = 1024.0;
 
-/// Logits that exist at a time where training is in this process, their gradient in their place.
-const LOGITS: f64 = 33_554_432.0;
+/// Logits that exist at a time where training is in this process, as exponentials.
+const LOGITS: f64 = 41_943_040.0;
 
 /// Bytes on one device.
 #[derive(Debug, Clone, Copy, PartialEq)]

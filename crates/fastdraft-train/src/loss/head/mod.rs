@@ -28,7 +28,7 @@ use crate::{
 /// How positions and vocabulary are cut.
 #[derive(Clone, Copy)]
 pub(super) struct Cut {
-    /// Exponentials in memory at a time, about.
+    /// Values in memory at a time, if they are enough for a block.
     pub(super) piece: usize,
     /// Positions of a block.
     pub(super) block: usize,
@@ -43,7 +43,7 @@ pub(super) struct Cut {
 impl Default for Cut {
     fn default() -> Self {
         Self {
-            piece: 1 << 25,
+            piece: 5 << 23,
             block: 192,
             panel: 3 << 15,
             least: 48,
@@ -61,8 +61,7 @@ impl Cut {
 
     /// Positions that are worked on at a time.
     fn positions(&self, size: usize) -> usize {
-        let block = self.block * size;
-        self.block * ((self.piece + block / 2) / block.max(1)).max(1)
+        self.block * (self.piece / (self.stride() * size)).max(1)
     }
 
     /// Rows of the head in a panel.

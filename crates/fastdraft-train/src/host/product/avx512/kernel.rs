@@ -1,8 +1,12 @@
 //! The innermost loop.
 
-use std::arch::x86_64::{
-    __m512, __mmask16, _MM_HINT_T0, _mm_prefetch, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
-    _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_set1_ps, _mm512_setzero_ps,
+use std::arch::{
+    asm,
+    x86_64::{
+        __m512, __mmask16, _MM_HINT_T0, _mm_prefetch, _mm512_add_ps, _mm512_fmadd_ps,
+        _mm512_loadu_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_set1_ps,
+        _mm512_setzero_ps,
+    },
 };
 
 use super::ROWS;
@@ -11,11 +15,9 @@ use crate::host::product::packed::{LANES, PANEL};
 /// A few rows and one panel of columns.
 pub(super) struct Call {
     pub(super) depth: usize,
+    /// Rows, or columns, that are `a_stride` apart and whose values are not.
     pub(super) a: *const f32,
-    pub(super) a_row: usize,
-    pub(super) a_column: usize,
-    /// What is fetched meanwhile where rows are contiguous.
-    pub(super) next_rows: *const f32,
+    pub(super) a_stride: usize,
     pub(super) b: *const f32,
     pub(super) out: *mut f32,
     pub(super) out_row: usize,
@@ -25,31 +27,41 @@ pub(super) struct Call {
 }
 
 type Kernel = unsafe fn(&Call);
+type Kernels = [[Kernel; PANEL / LANES]; ROWS];
 
-/// By rows and vectors, both less one.
-pub(super) const KERNELS: [[Kernel; PANEL / LANES]; ROWS] = {
-    macro_rules! of_rows {
-        ($($rows:literal)*) => {
-            [$([kernel::<$rows, 1>, kernel::<$rows, 2>, kernel::<$rows, 3>, kernel::<$rows, 4>]),*]
-        };
-    }
-    of_rows!(1 2 3 4 5 6)
-};
+macro_rules! kernels {
+    ($by_rows:literal, $($rows:literal)*) => {
+        [$([
+            kernel::<$by_rows, $rows, 1>,
+            kernel::<$by_rows, $rows, 2>,
+            kernel::<$by_rows, $rows, 3>,
+            kernel::<$by_rows, $rows, 4>,
+        ]),*]
+    };
+}
+
+/// By rows and vectors, both less one, where rows of `a` are contiguous.
+pub(super) const BY_ROWS: Kernels = kernels!(true, 1 2 3 4 5 6);
+/// Where columns are.
+pub(super) const BY_COLUMNS: Kernels = kernels!(false, 1 2 3 4 5 6);
+
+/// Columns of `a` that are multiplied without a step of pointers.
+const STEP: usize = 4;
 
 /// # Safety
 /// The processor has AVX-512. There are `R` rows of `depth` values at `a`, `depth` rows of `N`
 /// vectors at `b`, and `R` rows of `N` vectors, the last as far as `last` says, at `out`.
 #[target_feature(enable = "avx512f")]
-unsafe fn kernel<const R: usize, const N: usize>(call: &Call) {
+unsafe fn kernel<const BY_ROWS: bool, const R: usize, const N: usize>(call: &Call) {
     let Call {
         depth,
-        a_row,
-        a_column,
+        a_stride,
         out_row,
         ..
     } = *call;
     let mut sums = [[_mm512_setzero_ps(); N]; R];
-    let (mut a, mut b, mut next) = (call.a, call.b, call.next_rows);
+    let mut left = Left::<BY_ROWS>::new(call.a, a_stride);
+    let (mut b, mut next) = (call.b, call.a.wrapping_add(R * a_stride));
     // SAFETY: the caller's promise; what is fetched ahead need not be there.
     unsafe {
         for row in 0..R {
@@ -58,22 +70,22 @@ unsafe fn kernel<const R: usize, const N: usize>(call: &Call) {
             }
         }
         for _ in 0..depth / LANES {
-            if a_column == 1 {
+            if BY_ROWS {
                 for row in 0..R {
-                    fetch(next.wrapping_add(row * a_row));
+                    fetch(next.wrapping_add(row * a_stride));
                 }
                 next = next.wrapping_add(LANES);
             }
-            for _ in 0..LANES / 4 {
-                for _ in 0..4 {
-                    step(&mut sums, a, a_row, b);
-                    (a, b) = (a.wrapping_add(a_column), b.wrapping_add(N * LANES));
+            for _ in 0..LANES / STEP {
+                for column in 0..STEP {
+                    multiply(&mut sums, left, column, b.add(column * N * LANES));
                 }
+                (left, b) = (left.after(STEP), b.wrapping_add(STEP * N * LANES));
             }
         }
         for _ in 0..depth % LANES {
-            step(&mut sums, a, a_row, b);
-            (a, b) = (a.wrapping_add(a_column), b.wrapping_add(N * LANES));
+            multiply(&mut sums, left, 0, b);
+            (left, b) = (left.after(1), b.wrapping_add(N * LANES));
         }
         for (row, sums) in sums.iter().enumerate() {
             for (vector, sum) in sums.iter().enumerate() {
@@ -90,6 +102,50 @@ unsafe fn kernel<const R: usize, const N: usize>(call: &Call) {
     }
 }
 
+/// Where the rows of `a` are.
+#[derive(Clone, Copy)]
+struct Left<const BY_ROWS: bool> {
+    /// Rows 0 and 3: others are one or two strides from them, which an address can say.
+    thirds: [*const f32; 2],
+    stride: usize,
+}
+
+impl<const BY_ROWS: bool> Left<BY_ROWS> {
+    #[inline(always)]
+    fn new(a: *const f32, stride: usize) -> Self {
+        let mut third = a.wrapping_add(3 * stride);
+        // The compiler would step one pointer from row to row, on the ports that multiply.
+        // SAFETY: nothing is done.
+        unsafe { asm!("/* {0} */", inout(reg) third, options(nomem, nostack, preserves_flags)) };
+        Self {
+            thirds: [a, third],
+            stride,
+        }
+    }
+
+    #[inline(always)]
+    fn at(self, row: usize, column: usize) -> *const f32 {
+        if BY_ROWS {
+            self.thirds[row / 3].wrapping_add(row % 3 * self.stride + column)
+        } else {
+            self.thirds[0].wrapping_add(row + column * self.stride)
+        }
+    }
+
+    #[inline(always)]
+    fn after(self, columns: usize) -> Self {
+        let step = if BY_ROWS {
+            columns
+        } else {
+            columns * self.stride
+        };
+        Self {
+            thirds: self.thirds.map(|third| third.wrapping_add(step)),
+            ..self
+        }
+    }
+}
+
 #[inline]
 #[target_feature(enable = "avx512f")]
 unsafe fn fetch(at: *const f32) {
@@ -102,10 +158,10 @@ unsafe fn fetch(at: *const f32) {
 /// As of [`kernel`].
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn step<const R: usize, const N: usize>(
+unsafe fn multiply<const BY_ROWS: bool, const R: usize, const N: usize>(
     sums: &mut [[__m512; N]; R],
-    a: *const f32,
-    a_row: usize,
+    left: Left<BY_ROWS>,
+    column: usize,
     b: *const f32,
 ) {
     let mut right = [_mm512_setzero_ps(); N];
@@ -115,7 +171,7 @@ unsafe fn step<const R: usize, const N: usize>(
             *right = _mm512_loadu_ps(b.add(vector * LANES));
         }
         for (row, sums) in sums.iter_mut().enumerate() {
-            let left = _mm512_set1_ps(*a.add(row * a_row));
+            let left = _mm512_set1_ps(*left.at(row, column));
             for (sum, right) in sums.iter_mut().zip(right) {
                 *sum = _mm512_fmadd_ps(left, right, *sum);
             }

@@ -6,7 +6,7 @@ mod lay;
 
 pub(super) use lay::lay;
 
-use self::kernel::{Call, KERNELS};
+use self::kernel::{BY_COLUMNS, BY_ROWS, Call};
 use super::{
     DEPTH, Out,
     packed::{LANES, PANEL, Packed},
@@ -20,6 +20,12 @@ const ROWS: usize = 6;
 /// The processor has AVX-512. `out` has the rows of `a` and the columns of `b`, and nobody else
 /// has them; `panels` are those of `b`, which has the rows that `a` has columns.
 pub(super) unsafe fn product(out: Out, put: Put, a: View<'_>, b: &Packed, panels: &[f32]) {
+    assert!(a.row_stride == 1 || a.column_stride == 1);
+    let (kernels, a_stride) = if a.column_stride == 1 {
+        (&BY_ROWS, a.row_stride)
+    } else {
+        (&BY_COLUMNS, a.column_stride)
+    };
     let mut onto = put == Put::Onto;
     // One round also where there is no depth: the result is then 0.
     for start in (0..a.columns.max(1)).step_by(DEPTH) {
@@ -37,9 +43,7 @@ pub(super) unsafe fn product(out: Out, put: Put, a: View<'_>, b: &Packed, panels
                 let call = Call {
                     depth,
                     a: left,
-                    a_row: a.row_stride,
-                    a_column: a.column_stride,
-                    next_rows: left.wrapping_add(ROWS * a.row_stride),
+                    a_stride,
                     b: panels.as_ptr().wrapping_add(at),
                     out: out.at(row, column).values,
                     out_row: out.row_stride,
@@ -47,7 +51,7 @@ pub(super) unsafe fn product(out: Out, put: Put, a: View<'_>, b: &Packed, panels
                     onto,
                 };
                 // SAFETY: the caller's promise.
-                unsafe { KERNELS[rows - 1][vectors - 1](&call) };
+                unsafe { kernels[rows - 1][vectors - 1](&call) };
             }
         }
         onto = true;

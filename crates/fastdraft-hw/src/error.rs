@@ -91,6 +91,12 @@ pub enum HwError {
         /// What is wrong, with its line.
         reason: String,
     },
+    /// A tensor whose values cannot be had.
+    #[error("the values of a tensor: {reason}")]
+    Values {
+        /// What the device says.
+        reason: String,
+    },
     /// A run that cannot be planned.
     #[error("{path}: {reason}")]
     InvalidPlan {

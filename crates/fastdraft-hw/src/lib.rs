@@ -13,9 +13,13 @@ pub mod profile;
 pub mod report;
 pub mod shape;
 pub mod spec;
+#[cfg(feature = "runtime")]
+pub mod values;
 
 pub use error::HwError;
 #[cfg(feature = "runtime")]
 pub use open::{is_cpu, open};
 pub use probe::{DeviceInfo, DeviceKind, Runtime, probe};
 pub use spec::{CardRange, CpuRuntime, DeviceSpec};
+#[cfg(feature = "runtime")]
+pub use values::HostValues;

@@ -2,19 +2,16 @@
 
 use std::ops::Deref;
 
-use burn::{
-    backend::{Flex, flex::FlexTensor},
-    module::Param,
-    tensor::Tensor,
-};
+use burn::{module::Param, tensor::Tensor};
+use fastdraft_hw::HostValues;
 
 use crate::{error::TrainError, optim::host};
 
 /// The values of a tensor, row after row. While they are kept, an update of the tensor copies it.
 pub(crate) enum Values {
-    /// The tensor's own memory, float32 without gaps.
-    Shared(FlexTensor),
-    /// Of a device that is not Burn's CPU.
+    /// The tensor's own memory.
+    Shared(HostValues),
+    /// Of a device that is not the processor, or with gaps.
     Copied(Vec<f32>),
 }
 
@@ -32,9 +29,7 @@ impl Values {
 
     /// The values of a parameter where they need no copy.
     pub(super) fn shared<const D: usize>(param: &Param<Tensor<D>>) -> Option<Self> {
-        let tensor = param.val().without_autodiff();
-        let shared = tensor.try_into_primitive::<Flex>().ok()?;
-        (shared.as_slice::<f32>().is_some()).then_some(Self::Shared(shared))
+        HostValues::of(param.val()).map(Self::Shared)
     }
 }
 
@@ -43,7 +38,7 @@ impl Deref for Values {
 
     fn deref(&self) -> &[f32] {
         match self {
-            Self::Shared(tensor) => tensor.as_slice().unwrap_or_default(),
+            Self::Shared(values) => values,
             Self::Copied(values) => values,
         }
     }

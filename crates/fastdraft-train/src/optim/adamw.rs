@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use burn::{
     module::{Module, ModuleMapper, Param},
     optim::GradientsParams,
-    tensor::{Tensor, TensorData},
+    tensor::Tensor,
 };
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -190,30 +190,28 @@ impl Update<'_> {
         tensor: Tensor<D>,
         gradient: Tensor<D>,
     ) -> Result<Tensor<D>, TrainError> {
-        let device = tensor.device();
         let name = self.path.join(".");
         let decays = D >= 2 && !name.contains("embed_tokens");
         let decay = if decays { self.decay } else { 0.0 };
-        let mut weights = host::data(tensor.without_autodiff())?;
         let mut gradient = host::data(gradient)?;
-        let (w, g) = (host::slice(&mut weights)?, host::slice(&mut gradient)?);
-        let elements = w.len();
-        let moments = (self.moments.entry(name)).or_insert_with(|| Moments::zeros(elements));
+        let g = host::slice(&mut gradient)?;
+        let moments = (self.moments.entry(name)).or_insert_with(|| Moments::zeros(g.len()));
         let constants = self.constants;
-        w.par_chunks_mut(CHUNK)
-            .zip(g.par_chunks(CHUNK))
-            .zip(moments.first.par_chunks_mut(CHUNK))
-            .zip(moments.second.par_chunks_mut(CHUNK))
-            .for_each(|(((w, g), m), v)| update(constants, w, g, m, v, decay));
+        let tensor = fastdraft_hw::values::update(tensor, |w| {
+            w.par_chunks_mut(CHUNK)
+                .zip(g.par_chunks(CHUNK))
+                .zip(moments.first.par_chunks_mut(CHUNK))
+                .zip(moments.second.par_chunks_mut(CHUNK))
+                .for_each(|(((w, g), m), v)| update(constants, w, g, m, v, decay));
+        });
+        let tensor = tensor.map_err(|error| TrainError::Tensor {
+            reason: error.to_string(),
+        })?;
         if let Ok(gradient) = gradient.try_into_vec() {
             (self.done)(gradient);
         }
-        Ok(restore(weights, &device))
+        Ok(tensor.require_grad())
     }
-}
-
-fn restore<const D: usize>(data: TensorData, device: &burn::tensor::Device) -> Tensor<D> {
-    Tensor::from_data(data, device).require_grad()
 }
 
 impl ModuleMapper for Update<'_> {

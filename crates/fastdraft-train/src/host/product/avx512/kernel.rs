@@ -113,12 +113,12 @@ struct Left<const BY_ROWS: bool> {
 impl<const BY_ROWS: bool> Left<BY_ROWS> {
     #[inline(always)]
     fn new(a: *const f32, stride: usize) -> Self {
-        let mut third = a.wrapping_add(3 * stride);
+        let mut three = 3 * stride;
         // The compiler would step one pointer from row to row, on the ports that multiply.
         // SAFETY: nothing is done.
-        unsafe { asm!("/* {0} */", inout(reg) third, options(nomem, nostack, preserves_flags)) };
+        unsafe { asm!("/* {0} */", inout(reg) three, options(nomem, nostack, preserves_flags)) };
         Self {
-            thirds: [a, third],
+            thirds: [a, a.wrapping_add(three)],
             stride,
         }
     }

@@ -13,7 +13,7 @@ pub mod profile;
 pub mod report;
 pub mod shape;
 pub mod spec;
-#[cfg(feature = "runtime")]
+#[cfg(any(feature = "flex", feature = "tch"))]
 pub mod values;
 
 pub use error::HwError;
@@ -21,5 +21,5 @@ pub use error::HwError;
 pub use open::{is_cpu, open};
 pub use probe::{DeviceInfo, DeviceKind, Runtime, probe};
 pub use spec::{CardRange, CpuRuntime, DeviceSpec};
-#[cfg(feature = "runtime")]
+#[cfg(any(feature = "flex", feature = "tch"))]
 pub use values::HostValues;

@@ -2,6 +2,7 @@
 
 use burn::tensor::{Tensor, TensorData};
 use fastdraft_model::decoder::Decoder;
+use rayon::prelude::*;
 
 use super::{
     attention::Heads,
@@ -176,8 +177,9 @@ fn embed(decoder: &Decoder, ids: &[i64], memory: &Memory) -> Result<Buffer, Trai
     };
     let width = decoder.config().hidden_size;
     let mut rows = memory.take(ids.len() * width);
-    for (row, id) in rows.chunks_exact_mut(width).zip(ids) {
+    let table = &*table;
+    (rows.par_chunks_exact_mut(width).zip(ids)).for_each(|(row, id)| {
         row.copy_from_slice(&table[*id as usize * width..][..width]);
-    }
+    });
     Ok(rows)
 }

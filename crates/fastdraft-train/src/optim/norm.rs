@@ -8,7 +8,10 @@ use burn::{
 use rayon::prelude::*;
 
 use super::host;
-use crate::error::TrainError;
+use crate::{
+    error::TrainError,
+    host::vector::{LANES, vectorized},
+};
 
 /// Values of a sum that is taken alone; sums of sums round little and do not depend on threads.
 const CHUNK: usize = 1 << 14;
@@ -36,17 +39,24 @@ impl Norm<'_> {
 }
 
 fn sum_of_squares(values: &[f32]) -> f64 {
-    let chunk = |values: &[f32]| -> f64 {
-        let mut lanes = [0.0f32; 16];
-        for part in values.chunks(16) {
+    let sums: Vec<f64> = values.par_chunks(CHUNK).map(chunk).collect();
+    sums.iter().sum()
+}
+
+vectorized! {
+    fn chunk(values: &[f32]) -> f64 {
+        let mut lanes = [0.0f32; LANES];
+        let (parts, rest) = values.as_chunks::<LANES>();
+        for part in parts {
             for (lane, value) in lanes.iter_mut().zip(part) {
                 *lane += value * value;
             }
         }
+        for (lane, value) in lanes.iter_mut().zip(rest) {
+            *lane += value * value;
+        }
         lanes.iter().map(|lane| f64::from(*lane)).sum()
-    };
-    let sums: Vec<f64> = values.par_chunks(CHUNK).map(chunk).collect();
-    sums.iter().sum()
+    }
 }
 
 impl ModuleVisitor for Norm<'_> {

@@ -108,14 +108,19 @@ vectorized! {
 /// Writes rows of `wide` values; what the matrix lacks of them is 0.
 fn lay(out: &mut [f32], wide: usize, b: View<'_>) {
     #[cfg(target_arch = "x86_64")]
-    if own() {
+    if b.column_stride != 1 && own() {
         // SAFETY: the feature was just found.
-        return unsafe { super::avx512::lay(out, wide, b) };
+        return unsafe { super::avx512::turn(out, wide, b) };
     }
     for (row, out) in out.chunks_exact_mut(wide).enumerate() {
         let (out, rest) = out.split_at_mut(b.columns);
-        for (column, out) in out.iter_mut().enumerate() {
-            *out = b.values[row * b.row_stride + column * b.column_stride];
+        let values = &b.values[row * b.row_stride..];
+        if b.column_stride == 1 {
+            out.copy_from_slice(&values[..b.columns]);
+        } else {
+            for (out, value) in out.iter_mut().zip(values.iter().step_by(b.column_stride)) {
+                *out = *value;
+            }
         }
         rest.fill(0.0);
     }

@@ -57,8 +57,8 @@ pub(super) fn blocks<'a>(
             let parts = (exponentials.par_chunks_mut(chunk * stride))
                 .zip(head.rows().par_chunks(chunk * width))
                 .map(|(values, weights)| {
-                    with_memory(|memory_of_b| {
-                        part(cut, width, &packed, weights, values, memory_of_b, memory)
+                    with_memory(|scratch| {
+                        part(cut, width, &packed, weights, values, scratch, memory)
                     })
                 })
                 .collect();
@@ -82,7 +82,7 @@ fn part(
     x: &Packed,
     weights: &[f32],
     values: &mut [f32],
-    packed: &mut Packed,
+    scratch: &mut Packed,
     memory: &Memory,
 ) -> Part {
     let (positions, stride, panel) = (x.columns(), cut.stride(), cut.panel_rows(width));
@@ -98,7 +98,7 @@ fn part(
     for (index, (weights, values)) in panels.enumerate() {
         before.copy_from_slice(&peaks);
         let tokens = weights.len() / width;
-        packed.empty(tokens, width);
+        scratch.empty(tokens, width);
         let few = weights
             .chunks(FEW * width)
             .zip(values.chunks_mut(FEW * stride));
@@ -106,7 +106,7 @@ fn part(
             let weights = View::new(weights, weights.len() / width, width);
             multiply_packed(values, stride, Put::Over, weights, x);
             raise(&mut peaks, values);
-            packed.put(few * FEW, weights);
+            scratch.put(few * FEW, weights);
         }
         exponentials(values, &peaks, &mut sums);
         part.peaks.extend_from_slice(&peaks);
@@ -118,7 +118,7 @@ fn part(
         }
         let values = View::strided(values, tokens, positions, stride);
         let put = if index > 0 { Put::Onto } else { Put::Over };
-        multiply_packed(&mut part.below, width, put, values.t(), packed);
+        multiply_packed(&mut part.below, width, put, values.t(), scratch);
     }
     part
 }

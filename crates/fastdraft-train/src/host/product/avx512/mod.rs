@@ -2,9 +2,9 @@
 //! depth goes by.
 
 mod kernel;
-mod lay;
+mod turn;
 
-pub(super) use lay::lay;
+pub(super) use turn::turn;
 
 use self::kernel::{BY_COLUMNS, BY_ROWS, Call};
 use super::{

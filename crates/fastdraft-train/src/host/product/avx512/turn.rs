@@ -1,52 +1,21 @@
-//! Packing: rows are copied, columns become rows sixteen by sixteen.
+//! Columns become rows, sixteen by sixteen.
 
 use std::arch::x86_64::{
-    __m512, __mmask16, _mm512_castpd_ps, _mm512_castps_pd, _mm512_loadu_ps, _mm512_maskz_loadu_ps,
+    __m512, __mmask16, _mm512_castpd_ps, _mm512_castps_pd, _mm512_maskz_loadu_ps,
     _mm512_setzero_ps, _mm512_shuffle_f32x4, _mm512_storeu_ps, _mm512_unpackhi_pd,
     _mm512_unpackhi_ps, _mm512_unpacklo_pd, _mm512_unpacklo_ps,
 };
 
 use crate::host::{matrix::View, product::packed::LANES};
 
-/// Writes rows of `wide` values, a multiple of sixteen; what the matrix lacks of them is 0.
+/// Writes rows of `wide` values, a multiple of sixteen, from a matrix whose columns are
+/// contiguous; what it lacks of them is 0.
 ///
 /// # Safety
 /// The processor has AVX-512.
 #[target_feature(enable = "avx512f")]
-pub(in super::super) unsafe fn lay(out: &mut [f32], wide: usize, b: View<'_>) {
-    assert!(b.row_stride == 1 || b.column_stride == 1);
-    assert!(out.len() >= b.rows * wide && b.columns <= wide);
-    if b.column_stride == 1 {
-        rows(out, wide, b);
-    } else {
-        columns(out, wide, b);
-    }
-}
-
-/// From a matrix whose rows are contiguous.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn rows(out: &mut [f32], wide: usize, b: View<'_>) {
-    for (row, out) in out.chunks_exact_mut(wide).take(b.rows).enumerate() {
-        let values = &b.values[row * b.row_stride..][..b.columns];
-        let (vectors, rest) = out.as_chunks_mut::<LANES>();
-        debug_assert!(rest.is_empty());
-        let (whole, last) = values.as_chunks::<LANES>();
-        for (out, values) in vectors.iter_mut().zip(whole) {
-            // SAFETY: both are sixteen values.
-            unsafe { _mm512_storeu_ps(out.as_mut_ptr(), _mm512_loadu_ps(values.as_ptr())) };
-        }
-        if let Some(out) = vectors.get_mut(whole.len()) {
-            *out = [0.0; LANES];
-            out[..last.len()].copy_from_slice(last);
-        }
-    }
-}
-
-/// From a matrix whose columns are contiguous.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn columns(out: &mut [f32], wide: usize, b: View<'_>) {
+pub(in super::super) unsafe fn turn(out: &mut [f32], wide: usize, b: View<'_>) {
+    assert!(b.row_stride == 1 && out.len() >= b.rows * wide && b.columns <= wide);
     for row in (0..b.rows).step_by(LANES) {
         let rows = LANES.min(b.rows - row);
         let mask: __mmask16 = !0 >> (LANES - rows);

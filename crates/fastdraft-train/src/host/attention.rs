@@ -141,9 +141,9 @@ pub(super) fn forward(
     let parts = heads.parts(|row, kv_head| {
         let k = heads.head(inputs.k, heads.kv_heads, row, kv_head);
         let v = heads.head(inputs.v, heads.kv_heads, row, kv_head);
-        let mut out = vec![0.0; seq * wide];
+        let mut out = memory.take(seq * wide);
         let mut log_sums = vec![0.0; group * seq];
-        let mut scores = vec![0.0; TILE * seq];
+        let mut scores = memory.take(TILE * seq);
         for member in 0..group {
             let q = heads.head(inputs.q, heads.heads, row, kv_head * group + member);
             for (queries, keys) in heads.tiles() {
@@ -255,9 +255,9 @@ pub(super) fn backward(
     let parts = heads.parts(|row, kv_head| {
         let k = heads.head(inputs.k, heads.kv_heads, row, kv_head);
         let v = heads.head(inputs.v, heads.kv_heads, row, kv_head);
-        let (mut dq, mut dk) = (vec![0.0; seq * wide], vec![0.0; seq * dim]);
-        let mut dv = vec![0.0; seq * dim];
-        let (mut weights, mut d_weights) = (vec![0.0; TILE * seq], vec![0.0; TILE * seq]);
+        let (mut dq, mut dk) = (memory.take(seq * wide), memory.zeros(seq * dim));
+        let mut dv = memory.zeros(seq * dim);
+        let (mut weights, mut d_weights) = (memory.take(TILE * seq), memory.take(TILE * seq));
         for member in 0..group {
             let head = kv_head * group + member;
             let [q, o, d] =

@@ -13,9 +13,12 @@ use crate::error::HwError;
 /// Contiguous float32 values.
 pub(super) struct Values(TchTensor);
 
-/// Whether libtorch has the values in this machine's memory, as float32.
+/// Whether libtorch has values in this machine's memory, as float32. Where there are none its
+/// pointer may be null, which no slice can be made of.
 pub(super) fn has<const D: usize>(tensor: &Tensor<D>) -> bool {
-    tensor.device() == Device::libtorch() && tensor.dtype() == DType::F32
+    tensor.device() == Device::libtorch()
+        && tensor.dtype() == DType::F32
+        && tensor.shape().num_elements() > 0
 }
 
 impl Values {

@@ -7,7 +7,7 @@ use fastdraft_model::DecoderConfig;
 use rayon::prelude::*;
 
 use super::{
-    matrix::{Put, View, multiply_here},
+    matrix::{Put, View, ViewMut, multiply},
     memory::{Buffer, Memory},
     vector::{LANES, dot, exp_in_place, highest, vectorized},
 };
@@ -18,7 +18,6 @@ const TILE: usize = 64;
 /// Sizes of an attention.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Heads {
-    pub(super) rows: usize,
     pub(super) seq: usize,
     pub(super) heads: usize,
     pub(super) kv_heads: usize,
@@ -62,11 +61,11 @@ impl Heads {
         })
     }
 
-    /// Every row with every key-value head; a thread takes one at a time.
-    fn parts<T: Send>(&self, work: impl Fn(usize, usize) -> T + Sync) -> Vec<T> {
-        (0..self.rows * self.kv_heads)
-            .into_par_iter()
-            .map(|at| work(at / self.kv_heads, at % self.kv_heads))
+    /// What each row and key-value head has of `[rows · seq, kv_heads · wide]`, `[seq, wide]`.
+    fn parts<'a>(&self, all: &'a mut [f32], wide: usize) -> Vec<ViewMut<'a>> {
+        let width = self.kv_heads * wide;
+        (all.chunks_exact_mut(self.seq * width))
+            .flat_map(|row| ViewMut::new(row, self.seq, width).bands(wide))
             .collect()
     }
 
@@ -78,31 +77,6 @@ impl Heads {
             width,
             dim: self.dim,
         }
-    }
-
-    /// Puts the values of parts, `[seq, wide]` each, side by side: `[rows · seq, kv_heads · wide]`.
-    fn join<T: Sync>(
-        &self,
-        parts: &[T],
-        wide: usize,
-        memory: &Memory,
-        pick: impl Fn(&T) -> &[f32] + Sync,
-    ) -> Buffer {
-        let width = self.kv_heads * wide;
-        let mut out = memory.take(self.rows * self.seq * width);
-        (out.par_chunks_mut(self.seq * width))
-            .zip(parts.par_chunks(self.kv_heads))
-            .for_each(|(out, parts)| {
-                for (kv_head, part) in parts.iter().enumerate() {
-                    let rows = out
-                        .chunks_exact_mut(width)
-                        .zip(pick(part).chunks_exact(wide));
-                    for (out, values) in rows {
-                        out[kv_head * wide..][..wide].copy_from_slice(values);
-                    }
-                }
-            });
-        out
     }
 }
 
@@ -137,11 +111,13 @@ pub(super) fn forward(
     memory: &Memory,
 ) -> (Buffer, Vec<Vec<f32>>) {
     let (group, dim, seq) = (heads.group(), heads.dim, heads.seq);
-    let wide = group * dim;
-    let parts = heads.parts(|row, kv_head| {
+    let mut all = memory.take(inputs.q.len());
+    let parts = heads.parts(&mut all, group * dim);
+    let parts = parts.into_par_iter().with_max_len(1).enumerate();
+    let log_sums = parts.map(|(part, mut out)| {
+        let (row, kv_head) = (part / heads.kv_heads, part % heads.kv_heads);
         let k = heads.head(inputs.k, heads.kv_heads, row, kv_head);
         let v = heads.head(inputs.v, heads.kv_heads, row, kv_head);
-        let mut out = memory.take(seq * wide);
         let mut log_sums = vec![0.0; group * seq];
         let mut scores = memory.take(TILE * seq);
         for member in 0..group {
@@ -149,24 +125,20 @@ pub(super) fn forward(
             for (queries, keys) in heads.tiles() {
                 let scores = &mut scores[..queries.len() * keys.len()];
                 let width = keys.len();
-                multiply_here(
-                    scores,
-                    width,
-                    Put::Over,
-                    q.tokens(&queries),
-                    k.tokens(&keys).t(),
-                );
+                let shape = ViewMut::new(scores, queries.len(), width);
+                multiply(shape, Put::Over, q.tokens(&queries), k.tokens(&keys).t());
                 let sums = &mut log_sums[member * seq..][queries.clone()];
                 softmax(scores, &queries, &keys, heads.window, heads.scale(), sums);
                 let weights = View::new(scores, queries.len(), width);
-                let out = &mut out[queries.start * wide + member * dim..];
-                multiply_here(out, wide, Put::Over, weights, v.tokens(&keys));
+                let mut out = out.some_rows(queries);
+                let out = out.some_columns(member * dim..(member + 1) * dim);
+                multiply(out, Put::Over, weights, v.tokens(&keys));
             }
         }
-        (out, log_sums)
+        log_sums
     });
-    let out = heads.join(&parts, wide, memory, |(out, _)| out);
-    (out, parts.into_iter().map(|(_, sums)| sums).collect())
+    let log_sums = log_sums.collect();
+    (all, log_sums)
 }
 
 /// Keys of a tile that a query sees, as places in its row of scores.
@@ -251,47 +223,57 @@ pub(super) fn backward(
     memory: &Memory,
 ) -> Gradients {
     let (group, dim, seq) = (heads.group(), heads.dim, heads.seq);
-    let wide = group * dim;
-    let parts = heads.parts(|row, kv_head| {
+    let room = |like: &[f32]| memory.take(like.len());
+    let mut all = Gradients {
+        q: room(inputs.q),
+        k: room(inputs.k),
+        v: room(inputs.v),
+    };
+    let parts = (
+        heads.parts(&mut all.q, group * dim),
+        heads.parts(&mut all.k, dim),
+        heads.parts(&mut all.v, dim),
+    );
+    let parts = parts.into_par_iter().with_max_len(1).enumerate();
+    parts.for_each(|(part, (mut dq, mut dk, mut dv))| {
+        let (row, kv_head) = (part / heads.kv_heads, part % heads.kv_heads);
         let k = heads.head(inputs.k, heads.kv_heads, row, kv_head);
         let v = heads.head(inputs.v, heads.kv_heads, row, kv_head);
-        let (mut dq, mut dk) = (memory.take(seq * wide), memory.zeros(seq * dim));
-        let mut dv = memory.zeros(seq * dim);
+        dk.fill(0.0);
+        dv.fill(0.0);
         let (mut weights, mut d_weights) = (memory.take(TILE * seq), memory.take(TILE * seq));
         for member in 0..group {
             let head = kv_head * group + member;
             let [q, o, d] =
                 [inputs.q, out, d_out].map(|all| heads.head(all, heads.heads, row, head));
-            let sums = &log_sums[row * heads.kv_heads + kv_head][member * seq..][..seq];
+            let sums = &log_sums[part][member * seq..][..seq];
             for (queries, keys) in heads.tiles() {
                 let (tile, width) = (queries.len() * keys.len(), keys.len());
                 let (weights, d_weights) = (&mut weights[..tile], &mut d_weights[..tile]);
                 let (q_tile, d_tile) = (q.tokens(&queries), d.tokens(&queries));
                 let (k_tile, v_tile) = (k.tokens(&keys), v.tokens(&keys));
-                multiply_here(weights, width, Put::Over, q_tile, k_tile.t());
+                let out = ViewMut::new(weights, queries.len(), width);
+                multiply(out, Put::Over, q_tile, k_tile.t());
                 let sums = &sums[queries.clone()];
                 softmax_again(weights, &queries, &keys, heads.window, heads.scale(), sums);
-                multiply_here(d_weights, width, Put::Over, d_tile, v_tile.t());
+                let out = ViewMut::new(d_weights, queries.len(), width);
+                multiply(out, Put::Over, d_tile, v_tile.t());
                 let shape = |values| View::new(values, queries.len(), width);
-                let dv = &mut dv[keys.start * dim..];
-                multiply_here(dv, dim, Put::Onto, shape(weights).t(), d_tile);
+                let out = dv.some_rows(keys.clone());
+                multiply(out, Put::Onto, shape(weights).t(), d_tile);
                 let through: Vec<f32> = (queries.clone())
                     .map(|query| dot(o.token(query), d.token(query)))
                     .collect();
                 score_gradients(weights, d_weights, &through, heads.scale());
-                let dq = &mut dq[queries.start * wide + member * dim..];
-                multiply_here(dq, wide, Put::Over, shape(d_weights), k_tile);
-                let dk = &mut dk[keys.start * dim..];
-                multiply_here(dk, dim, Put::Onto, shape(d_weights).t(), q_tile);
+                let mut out = dq.some_rows(queries.clone());
+                let out = out.some_columns(member * dim..(member + 1) * dim);
+                multiply(out, Put::Over, shape(d_weights), k_tile);
+                let out = dk.some_rows(keys);
+                multiply(out, Put::Onto, shape(d_weights).t(), q_tile);
             }
         }
-        [dq, dk, dv]
     });
-    Gradients {
-        q: heads.join(&parts, wide, memory, |[q, ..]| q),
-        k: heads.join(&parts, dim, memory, |[_, k, _]| k),
-        v: heads.join(&parts, dim, memory, |[.., v]| v),
-    }
+    all
 }
 
 vectorized! {

@@ -1,6 +1,6 @@
 //! Parameters as host memory, and sums of their gradients.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, mem::take};
 
 use burn::{
     module::{Param, ParamId},
@@ -10,8 +10,9 @@ use burn::{
 };
 
 use super::{
-    matrix::{Put, View, multiply},
-    memory::{Buffer, Memory},
+    matrix::{Put, View, ViewMut, multiply_packed},
+    memory::Memory,
+    product::Packed,
     values::Values,
 };
 use crate::error::TrainError;
@@ -61,6 +62,19 @@ impl Sums {
         }
     }
 
+    /// Takes a sum away until it is [put back](Self::put_back).
+    pub(super) fn take<const D: usize>(&mut self, param: &Param<Tensor<D>>) -> (Vec<f32>, Put) {
+        let (_, put) = self.of(param);
+        let sum = self.all.get_mut(&param.id).map(|(_, sum)| take(sum));
+        (sum.unwrap_or_default(), put)
+    }
+
+    pub(super) fn put_back<const D: usize>(&mut self, param: &Param<Tensor<D>>, sum: Vec<f32>) {
+        if let Some((_, place)) = self.all.get_mut(&param.id) {
+            *place = sum;
+        }
+    }
+
     /// The sums as tensors of a device.
     pub(crate) fn into_gradients(self, device: &Device) -> GradientsParams {
         let mut gradients = GradientsParams::new();
@@ -100,12 +114,11 @@ pub(super) struct Linear<'a> {
     bias: Option<Values>,
     pub(super) input: usize,
     pub(super) output: usize,
-    layer: &'a nn::Linear,
-    memory: &'a Memory,
+    pub(super) layer: &'a nn::Linear,
 }
 
 impl<'a> Linear<'a> {
-    pub(super) fn read(layer: &'a nn::Linear, memory: &'a Memory) -> Result<Self, TrainError> {
+    pub(super) fn read(layer: &'a nn::Linear) -> Result<Self, TrainError> {
         let [input, output] = layer.weight.val().dims();
         Ok(Self {
             weight: Values::of(&layer.weight)?,
@@ -113,29 +126,29 @@ impl<'a> Linear<'a> {
             input,
             output,
             layer,
-            memory,
         })
     }
 
-    fn matrix(&self) -> View<'_> {
+    /// `[input, output]`
+    pub(super) fn matrix(&self) -> View<'_> {
         View::new(&self.weight, self.input, self.output)
     }
 
-    /// `[rows, input]` to `[rows, output]`.
-    pub(super) fn forward(&self, x: &[f32]) -> Buffer {
-        let mut y = self.memory.take(x.len() / self.input * self.output);
-        self.put(x, &mut y, Put::Over);
-        y
+    /// `[positions, input]` to `[positions, output]`, with the matrix packed.
+    pub(super) fn forward(&self, matrix: &Packed, x: &[f32], y: &mut [f32]) {
+        self.put(matrix, x, y, Put::Over);
     }
 
     /// Adds the output to `y`.
-    pub(super) fn forward_onto(&self, x: &[f32], y: &mut [f32]) {
-        self.put(x, y, Put::Onto);
+    pub(super) fn forward_onto(&self, matrix: &Packed, x: &[f32], y: &mut [f32]) {
+        self.put(matrix, x, y, Put::Onto);
     }
 
-    fn put(&self, x: &[f32], y: &mut [f32], put: Put) {
-        let rows = x.len() / self.input;
-        multiply(y, put, View::new(x, rows, self.input), self.matrix());
+    fn put(&self, matrix: &Packed, x: &[f32], y: &mut [f32], put: Put) {
+        let positions = x.len() / self.input;
+        let x = View::new(x, positions, self.input);
+        let out = ViewMut::new(y, positions, self.output);
+        multiply_packed(out, put, x, matrix);
         if let Some(bias) = &self.bias {
             for row in y.chunks_exact_mut(self.output) {
                 for (value, bias) in row.iter_mut().zip(&**bias) {
@@ -145,28 +158,11 @@ impl<'a> Linear<'a> {
         }
     }
 
-    /// Adds the gradients of weight and bias, from the input and the output's gradient.
-    pub(super) fn backward(&self, x: &[f32], dy: &[f32], sums: &mut Sums) {
-        let rows = x.len() / self.input;
-        if self.layer.weight.is_require_grad() {
-            let (sum, put) = sums.of(&self.layer.weight);
-            let dy = View::new(dy, rows, self.output);
-            multiply(sum, put, View::new(x, rows, self.input).t(), dy);
-        }
-        if let Some(bias) = &self.layer.bias {
-            let mut sum = vec![0.0; self.output];
-            for row in dy.chunks_exact(self.output) {
-                for (sum, value) in sum.iter_mut().zip(row) {
-                    *sum += value;
-                }
-            }
-            sums.add(bias, &sum);
-        }
-    }
-
-    /// The input's gradient, into or onto `dx`.
-    pub(super) fn below(&self, dy: &[f32], dx: &mut [f32], put: Put) {
-        let rows = dy.len() / self.output;
-        multiply(dx, put, View::new(dy, rows, self.output), self.matrix().t());
+    /// The input's gradient, into or onto `dx`, with the turned matrix packed.
+    pub(super) fn below(&self, turned: &Packed, dy: &[f32], dx: &mut [f32], put: Put) {
+        let positions = dy.len() / self.output;
+        let dy = View::new(dy, positions, self.output);
+        let out = ViewMut::new(dx, positions, self.input);
+        multiply_packed(out, put, dy, turned);
     }
 }

@@ -13,9 +13,12 @@ mod pass;
 pub(crate) mod product;
 mod rotary;
 mod rows;
+mod strips;
 mod values;
 pub(crate) mod vector;
+mod weight_gradients;
 
+pub(crate) use block::Weights;
 pub(crate) use linear::Sums;
 pub(crate) use memory::{Buffer, Memory};
 pub(crate) use pass::{Pass, Tokens};

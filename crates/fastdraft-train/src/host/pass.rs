@@ -6,22 +6,23 @@ use rayon::prelude::*;
 
 use super::{
     attention::Heads,
-    block::{HostBlock, Kept, Setting},
+    block::{HostBlock, Kept, Setting, Weights},
     linear::{Norm, Sums},
     memory::{Buffer, Memory},
     norm,
     rotary::Rotary,
     rows::Rows,
+    strips::{strips, strips_mut, total},
     values::{Values, copied},
+    weight_gradients::WeightGradients,
 };
 use crate::error::TrainError;
 
 /// Tokens of a pass and the positions whose outputs are wanted.
 #[derive(Clone, Copy)]
 pub(crate) struct Tokens<'a> {
-    /// `[rows · seq]`
+    /// Rows of `seq` tokens.
     pub(crate) ids: &'a [i64],
-    pub(crate) rows: usize,
     pub(crate) seq: usize,
     /// Of `ids`, ascending.
     pub(crate) wanted: &'a [i64],
@@ -32,12 +33,28 @@ impl<'a> Tokens<'a> {
         Rows::of(self.wanted, self.ids.len())
     }
 
-    /// Positions at which a block's output is wanted: all before the last block.
-    fn wanted_after(&self, index: usize, decoder: &Decoder) -> Rows<'a> {
-        if index + 1 < decoder.layers.len() {
-            Rows::all(self.ids.len())
-        } else {
-            self.wanted()
+    /// What block `index` does not know of itself. Its output is wanted everywhere but in the last
+    /// block.
+    fn at<'s>(
+        &self,
+        index: usize,
+        decoder: &Decoder,
+        heads: Heads,
+        rotary: &'s Rotary,
+    ) -> Setting<'s>
+    where
+        'a: 's,
+    {
+        let last = index + 1 == decoder.layers.len();
+        Setting {
+            heads: heads.of_block(decoder.config(), index),
+            rotary,
+            wanted: if last {
+                self.wanted()
+            } else {
+                Rows::all(self.ids.len())
+            },
+            input: index > 0 || decoder.embed_tokens.weight.is_require_grad(),
         }
     }
 }
@@ -73,10 +90,10 @@ impl<'a> Pass<'a> {
         tokens: Tokens<'a>,
         checkpointing: bool,
         memory: &'a Memory,
+        weights: &mut Weights,
     ) -> Result<(Self, Buffer), TrainError> {
         let config = decoder.config();
         let heads = Heads {
-            rows: tokens.rows,
             seq: tokens.seq,
             heads: config.heads,
             kv_heads: config.kv_heads,
@@ -88,15 +105,10 @@ impl<'a> Pass<'a> {
         let mut x = embed(decoder, tokens.ids, memory)?;
         let mut blocks = Vec::with_capacity(decoder.layers.len());
         for (index, block) in decoder.layers.iter().enumerate() {
-            let heads = heads.of_block(config, index);
-            let at = Setting {
-                heads: &heads,
-                rotary: &rotary,
-                wanted: tokens.wanted_after(index, decoder),
-            };
+            let at = tokens.at(index, decoder, heads, &rotary);
             let block = HostBlock::read(block, memory)?;
-            let kept = block.forward(at, x);
-            x = block.output(&kept);
+            let (kept, out) = block.forward(at, x, weights);
+            x = out;
             let stored = if checkpointing {
                 Stored::Input(kept.into_input())
             } else {
@@ -111,7 +123,14 @@ impl<'a> Pass<'a> {
         };
         let norm = Norm::read(&decoder.norm)?;
         let mut out = memory.take(last.len());
-        let inverse = norm::forward(&last, &norm.gamma, norm.epsilon, &mut out);
+        let mut inverse = vec![0.0; last.len() / width];
+        (
+            strips(&last, width),
+            strips_mut(&mut out, width),
+            strips_mut(&mut inverse, 1),
+        )
+            .into_par_iter()
+            .for_each(|(x, y, inverse)| norm::forward(x, &norm.gamma, norm.epsilon, y, inverse));
         let pass = Self {
             decoder,
             tokens,
@@ -128,29 +147,40 @@ impl<'a> Pass<'a> {
 
     /// Adds the gradients of everything below the head, from that of what
     /// [`forward`](Self::forward) returned.
-    pub(crate) fn backward(self, d_out: &[f32], sums: &mut Sums) {
+    pub(crate) fn backward(self, d_out: &[f32], weights: &mut Weights, sums: &mut Sums) {
         let width = self.norm.gamma.len();
         let mut d_last = self.memory.zeros(d_out.len());
         let gamma = &self.norm.gamma;
-        let gamma = norm::backward(&self.last, gamma, &self.inverse, d_out, &mut d_last);
-        sums.add(self.norm.param, &gamma);
-        let mut gradient = d_last;
+        let gammas: Vec<Vec<f32>> = (
+            strips(&self.last, width),
+            strips(&self.inverse, 1),
+            strips(d_out, width),
+            strips_mut(&mut d_last, width),
+        )
+            .into_par_iter()
+            .map(|(x, inverse, dy, dx)| {
+                let mut sum = vec![0.0; width];
+                norm::backward(x, gamma, inverse, dy, dx, &mut sum);
+                sum
+            })
+            .collect();
+        sums.add(self.norm.param, &total(width, gammas));
+        let (mut gradient, mut left) = (d_last, WeightGradients::default());
         let embedding = &self.decoder.embed_tokens.weight;
         let trained = embedding.is_require_grad();
         for (index, (block, stored)) in self.blocks.into_iter().enumerate().rev() {
-            let heads = self.heads.of_block(self.decoder.config(), index);
-            let at = Setting {
-                heads: &heads,
-                rotary: &self.rotary,
-                wanted: self.tokens.wanted_after(index, self.decoder),
-            };
+            let at = self
+                .tokens
+                .at(index, self.decoder, self.heads, &self.rotary);
             let kept = match stored {
                 Stored::All(kept) => *kept,
-                Stored::Input(x) => block.forward(at, x),
+                Stored::Input(x) => block.again(at, x, weights),
             };
-            let input = index > 0 || trained;
-            gradient = block.backward(at, kept, gradient, input, sums);
+            let from = (gradient, left);
+            (gradient, left) = block.backward(at, kept, from, weights, sums);
         }
+        left.multiply();
+        left.finish(sums);
         if trained {
             if self.decoder.layers.is_empty() {
                 gradient = (self.tokens.wanted()).scatter(gradient, width, self.memory);

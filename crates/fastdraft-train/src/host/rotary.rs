@@ -1,9 +1,7 @@
 //! Rotary positions on rows of heads, in place.
 
-use fastdraft_model::DecoderConfig;
-use rayon::prelude::*;
-
 use super::vector::vectorized;
+use fastdraft_model::DecoderConfig;
 
 /// Cosines and sines of a sequence.
 pub(super) struct Rotary {
@@ -32,25 +30,25 @@ impl Rotary {
         }
     }
 
-    /// Turns every head, pairing element `i` with `i + half`.
+    /// Turns every head of the positions from `first`, pairing element `i` with `i + half`.
     ///
     /// # Shapes
-    /// - `x`: `[rows · seq, heads · 2 · half]`, `width` the last
-    pub(super) fn turn(&self, x: &mut [f32], width: usize) {
-        self.each(x, width, 1.0);
+    /// - `x`: `[positions, heads · 2 · half]`, `width` the last
+    pub(super) fn turn(&self, x: &mut [f32], width: usize, first: usize) {
+        self.each(x, width, first, 1.0);
     }
 
     /// The gradient before the turn from that after it: the turn transposed.
-    pub(super) fn turn_back(&self, x: &mut [f32], width: usize) {
-        self.each(x, width, -1.0);
+    pub(super) fn turn_back(&self, x: &mut [f32], width: usize, first: usize) {
+        self.each(x, width, first, -1.0);
     }
 
-    fn each(&self, x: &mut [f32], width: usize, sign: f32) {
-        x.par_chunks_mut(width).enumerate().for_each(|(row, x)| {
-            let at = row % self.seq * self.half;
+    fn each(&self, x: &mut [f32], width: usize, first: usize, sign: f32) {
+        for (position, x) in (first..).zip(x.chunks_exact_mut(width)) {
+            let at = position % self.seq * self.half;
             let (cos, sin) = (&self.cos[at..at + self.half], &self.sin[at..at + self.half]);
             turn_heads(x, cos, sin, sign);
-        });
+        }
     }
 }
 

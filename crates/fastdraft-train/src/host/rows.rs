@@ -1,6 +1,6 @@
 //! Some rows of a matrix.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use super::memory::{Buffer, Memory};
 
@@ -24,6 +24,11 @@ impl<'a> Rows<'a> {
         }
     }
 
+    /// How many are wanted.
+    pub(super) fn count(&self) -> usize {
+        self.places.map_or(self.all, <[i64]>::len)
+    }
+
     /// `[all, width]` to `[wanted, width]`.
     pub(super) fn gather<'v>(&self, values: &'v [f32], width: usize) -> Cow<'v, [f32]> {
         let Some(places) = self.places else {
@@ -36,10 +41,31 @@ impl<'a> Rows<'a> {
         Cow::Owned(some)
     }
 
+    /// As [`gather`](Self::gather), of values that others have too.
+    pub(super) fn gather_shared(
+        &self,
+        values: &Arc<Buffer>,
+        width: usize,
+        memory: &Memory,
+    ) -> Arc<Buffer> {
+        match self.gather(values, width) {
+            Cow::Borrowed(_) => Arc::clone(values),
+            Cow::Owned(some) => Arc::new(memory.adopt(some)),
+        }
+    }
+
     /// `[wanted, width]` to `[all, width]`, 0 elsewhere.
     pub(super) fn scatter(&self, values: Buffer, width: usize, memory: &Memory) -> Buffer {
-        let Some(places) = self.places else {
+        if self.places.is_none() {
             return values;
+        }
+        self.scatter_copy(&values, width, memory)
+    }
+
+    /// As [`scatter`](Self::scatter), always in other memory.
+    pub(super) fn scatter_copy(&self, values: &[f32], width: usize, memory: &Memory) -> Buffer {
+        let Some(places) = self.places else {
+            return memory.copy(values);
         };
         let mut all = memory.zeros(self.all * width);
         for (place, row) in places.iter().zip(values.chunks_exact(width)) {

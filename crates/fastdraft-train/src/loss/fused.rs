@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     error::TrainError,
-    host::{Memory, Pass, Sums, Tokens, product::Aligned},
+    host::{Memory, Pass, Sums, Tokens, Weights, product::Aligned},
 };
 
 /// What one step leaves to the next.
@@ -21,6 +21,7 @@ pub(crate) struct Workspace {
     pub(super) exponentials: Aligned,
     pub(super) cut: Cut,
     pub(crate) memory: Memory,
+    weights: Weights,
 }
 
 /// Loss and gradients of a batch, all in closed form. Logits are in memory a piece at a time:
@@ -54,15 +55,15 @@ pub(crate) fn fused_all(
         for batch in batches {
             let tokens = Tokens {
                 ids: &batch.inputs,
-                rows: batch.rows,
                 seq: batch.seq,
                 wanted: &batch.positions,
             };
-            let (pass, hidden) = Pass::forward(decoder, tokens, checkpointing, &memory)?;
+            let weights = &mut workspace.weights;
+            let (pass, hidden) = Pass::forward(decoder, tokens, checkpointing, &memory, weights)?;
             let (loss, below) = head.loss(&hidden, batch, workspace, &mut sums);
             total += loss;
             drop(hidden);
-            pass.backward(&below, &mut sums);
+            pass.backward(&below, &mut workspace.weights, &mut sums);
         }
         head.finish(&mut sums);
         Ok((total as f32, sums))

@@ -106,25 +106,28 @@ impl AdamW {
         mut gradients: GradientsParams,
         rate: f64,
         clip: f32,
-        done: impl Fn(Vec<f32>),
+        done: impl Fn(Vec<f32>) + Sync,
     ) -> Result<(M, f32), TrainError> {
-        let norm = global_norm(&module, &mut gradients)?;
-        self.step += 1;
-        let factor = if norm > clip { clip / norm } else { 1.0 };
-        let mut update = Update {
-            constants: Constants::new(&self.config, self.step, rate, factor),
-            decay: (rate * f64::from(self.config.weight_decay)) as f32,
-            moments: &mut self.moments,
-            gradients,
-            done: &done,
-            path: Vec::new(),
-            error: None,
-        };
-        let module = module.map(&mut update);
-        match update.error {
-            Some(error) => Err(error),
-            None => Ok((module, norm)),
-        }
+        // On a worker, which does not sleep between tensors.
+        rayon::scope(|_| {
+            let norm = global_norm(&module, &mut gradients)?;
+            self.step += 1;
+            let factor = if norm > clip { clip / norm } else { 1.0 };
+            let mut update = Update {
+                constants: Constants::new(&self.config, self.step, rate, factor),
+                decay: (rate * f64::from(self.config.weight_decay)) as f32,
+                moments: &mut self.moments,
+                gradients,
+                done: &done,
+                path: Vec::new(),
+                error: None,
+            };
+            let module = module.map(&mut update);
+            match update.error {
+                Some(error) => Err(error),
+                None => Ok((module, norm)),
+            }
+        })
     }
 }
 

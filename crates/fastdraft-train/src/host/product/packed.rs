@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use rayon::prelude::*;
+
 use super::{aligned::Aligned, own};
 use crate::host::{matrix::View, vector::vectorized};
 
@@ -25,6 +27,23 @@ impl Packed {
     pub(crate) fn pack(&mut self, b: View<'_>) {
         self.empty(b.rows, b.columns);
         self.put(0, b);
+    }
+
+    /// As [`pack`](Self::pack), a panel on each thread.
+    pub(crate) fn pack_by_panels(&mut self, b: View<'_>) {
+        self.empty(b.rows, b.columns);
+        let (all, height, columns) = (self.wide(), self.rows, self.columns);
+        let panel = if self.own { PANEL } else { all };
+        let room = self.memory.room(height * all);
+        (room.par_chunks_mut((height * panel).max(1)).enumerate()).for_each(|(index, out)| {
+            let first = index * panel;
+            let wide = panel.min(all - first);
+            lay(
+                out,
+                wide,
+                b.some_columns(first..(first + wide).min(columns)),
+            );
+        });
     }
 
     /// Room for a matrix whose rows [`put`](Self::put) brings.

@@ -136,6 +136,7 @@ impl<'a> Head<'a> {
             exponentials,
             cut,
             memory,
+            ..
         } = workspace;
         let width = self.width;
         let piece = cut.positions(self.size);

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::{Cut, Head};
 use crate::host::{
     Buffer, Memory,
-    matrix::{Put, View, multiply_packed, with_memory},
+    matrix::{Put, View, ViewMut, multiply_packed, with_memory},
     product::{Aligned, Packed},
     vector::{exp, exp_with, vectorized},
 };
@@ -103,8 +103,10 @@ fn part(
             .chunks(FEW * width)
             .zip(values.chunks_mut(FEW * stride));
         for (few, (weights, values)) in few.enumerate() {
-            let weights = View::new(weights, weights.len() / width, width);
-            multiply_packed(values, stride, Put::Over, weights, x);
+            let tokens = weights.len() / width;
+            let weights = View::new(weights, tokens, width);
+            let out = ViewMut::strided(values, tokens, positions, stride);
+            multiply_packed(out, Put::Over, weights, x);
             raise(&mut peaks, values);
             scratch.put(few * FEW, weights);
         }
@@ -118,7 +120,8 @@ fn part(
         }
         let values = View::strided(values, tokens, positions, stride);
         let put = if index > 0 { Put::Onto } else { Put::Over };
-        multiply_packed(&mut part.below, width, put, values.t(), scratch);
+        let out = ViewMut::new(&mut part.below, positions, width);
+        multiply_packed(out, put, values.t(), scratch);
     }
     part
 }

@@ -8,7 +8,7 @@ use super::{
     position::{Position, add_scaled},
 };
 use crate::host::{
-    matrix::{Put, View, multiply_packed, with_memory},
+    matrix::{Put, View, ViewMut, multiply_packed, with_memory},
     vector::exp,
 };
 
@@ -85,6 +85,6 @@ fn add_block(
     let values = View::strided(values, rows, positions.len(), stride);
     with_memory(|packed| {
         packed.pack_scaled(block.x, width, &scales);
-        multiply_packed(sum, width, put, values, packed);
+        multiply_packed(ViewMut::new(sum, rows, width), put, values, packed);
     });
 }

@@ -48,3 +48,32 @@ pub(super) fn total(width: usize, parts: impl IntoIterator<Item = impl AsRef<[f3
     }
     total
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strips_of_all_kinds_go_together() {
+        let positions = 2 * POSITIONS + 5;
+        let mut wide: Vec<f32> = (0..3 * positions).map(|i| i as f32).collect();
+        let mut narrow = vec![0.0; positions];
+        let lengths: Vec<_> = (
+            strips_mut(&mut wide, 3),
+            strips_if(Some(&mut narrow), 1, positions),
+            strips_if(None, 7, positions),
+        )
+            .into_par_iter()
+            .enumerate()
+            .map(|(strip, (wide, narrow, none))| {
+                assert_eq!(wide[0], 3.0 * first(strip) as f32);
+                assert!(none.is_none());
+                (wide.len(), narrow.map(|narrow| narrow.len()))
+            })
+            .collect();
+        let whole = (3 * POSITIONS, Some(POSITIONS));
+        assert_eq!(lengths, [whole, whole, (15, Some(5))]);
+        assert_eq!(total(2, [[1.0, 2.0], [0.5, 0.25]]), [1.5, 2.25]);
+        assert_eq!(total(2, Vec::<Vec<f32>>::new()), [0.0; 2]);
+    }
+}

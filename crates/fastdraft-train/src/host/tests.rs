@@ -226,6 +226,31 @@ fn micro_batches_add_up_to_one_batch_and_recomputing_changes_no_bit() {
 }
 
 #[test]
+fn the_number_of_threads_changes_no_bit() {
+    let rows = rows(70);
+    // Products that are cut into panels, and several strips of positions.
+    let decoder = decoder(DecoderConfig {
+        heads: 4,
+        kv_heads: 2,
+        head_dim: 64,
+        qk_norm: true,
+        ..DecoderConfig::llama(50, 256, 2)
+    });
+    let batch = [batch(&rows)];
+    let run = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+        pool.unwrap().install(|| fused(&decoder, &batch, false))
+    };
+    let (loss, one) = run(1);
+    for threads in [2, 3, 7] {
+        let (other, found) = run(threads);
+        let (difference, compared) = apart(&decoder, &found, &one);
+        assert_eq!((other, difference), (loss, 0.0), "{threads}");
+        assert!(compared > 20);
+    }
+}
+
+#[test]
 fn blocks_of_any_device_can_be_run_again() {
     let rows = rows(20);
     for (name, config) in kinds() {

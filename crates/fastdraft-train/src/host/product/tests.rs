@@ -76,6 +76,8 @@ fn products_are_what_loops_give() {
                     check(&mut |out| library::product(out, put, a, b), "library");
                     packed.pack(b);
                     check(&mut |out| product_with(out, put, a, &packed), "packed");
+                    packed.pack_by_panels(b);
+                    check(&mut |out| product_with(out, put, a, &packed), "by panels");
                     packed.empty(k, n);
                     packed.put(k / 3, b.some_rows(k / 3..k));
                     packed.put(0, b.some_rows(0..k / 3));

@@ -148,7 +148,7 @@ impl<'a> Linear<'a> {
         let positions = x.len() / self.input;
         let x = View::new(x, positions, self.input);
         let out = ViewMut::new(y, positions, self.output);
-        multiply_packed(out, put, x, matrix);
+        multiply_packed(out, put, x, &matrix.view());
         if let Some(bias) = &self.bias {
             for row in y.chunks_exact_mut(self.output) {
                 for (value, bias) in row.iter_mut().zip(&**bias) {
@@ -163,6 +163,6 @@ impl<'a> Linear<'a> {
         let positions = dy.len() / self.output;
         let dy = View::new(dy, positions, self.output);
         let out = ViewMut::new(dx, positions, self.input);
-        multiply_packed(out, put, dy, turned);
+        multiply_packed(out, put, dy, &turned.view());
     }
 }

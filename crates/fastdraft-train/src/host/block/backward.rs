@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::{
     super::{
-        attention::{self, Gradients},
+        attention::{self, Attended, Gradients},
         gate,
         linear::Sums,
         matrix::Put,
@@ -22,12 +22,12 @@ use super::{
 /// What [`HostBlock::below_mlp`] gives, at the wanted positions.
 struct BelowMlp {
     mlp_norm: Vec<f32>,
-    gate: Buffer,
-    up: Buffer,
-    gated: Buffer,
-    normed: Buffer,
+    gate: Arc<Buffer>,
+    up: Arc<Buffer>,
+    gated: Arc<Buffer>,
+    normed: Arc<Buffer>,
     /// Of the stream after attention, `[wanted, hidden]`.
-    d_middle: Buffer,
+    d_middle: Arc<Buffer>,
     /// Of the attended values, `[wanted, heads · dim]`.
     d_attended: Buffer,
 }
@@ -36,16 +36,15 @@ struct BelowMlp {
 struct BelowAttention {
     /// Gradients of the norms of inputs, queries and keys.
     norms: [Vec<f32>; 3],
-    normed: Buffer,
-    d: Gradients,
+    normed: Arc<Buffer>,
+    d: [Arc<Buffer>; 3],
     dy: Buffer,
 }
 
 impl<'a> HostBlock<'a> {
     /// Adds the gradients of all parameters but those of the weights that it returns; returns the
-    /// input's gradient from the output's. It is of no use where it is not
-    /// wanted. Threads with nothing
-    /// else to do see to what was left `before`.
+    /// input's gradient from the output's. It is of no use where it is not wanted. Threads with
+    /// nothing else to do see to what was left `before`.
     pub(in super::super) fn backward(
         &self,
         at: Setting<'_>,
@@ -62,72 +61,57 @@ impl<'a> HostBlock<'a> {
         );
         before.finish(sums);
         sums.add(self.mlp_norm.param, &below.mlp_norm);
-        let BelowMlp {
-            d_middle,
-            d_attended,
-            ..
-        } = below;
-        let [dy, gate, up, gated, normed, d_middle] = [
-            dy,
-            below.gate,
-            below.up,
-            below.gated,
-            below.normed,
-            d_middle,
-        ]
-        .map(Arc::new);
+        let (dy, d_middle) = (Arc::new(dy), &below.d_middle);
         let given = at
             .wanted
             .gather_shared(&kept.attended, self.o.input, self.memory);
         let mut products = WeightGradients::new(
             sums,
             [
-                (&self.down, &gated, &dy),
-                (&self.gate, &normed, &gate),
-                (&self.up, &normed, &up),
-                (&self.o, &given, &d_middle),
+                (&self.down, &below.gated, &dy),
+                (&self.gate, &below.normed, &below.gate),
+                (&self.up, &below.normed, &below.up),
+                (&self.o, &given, d_middle),
             ],
         );
-        let d_attended = at.wanted.scatter(d_attended, self.o.input, self.memory);
+        let d_attended = at
+            .wanted
+            .scatter(below.d_attended, self.o.input, self.memory);
         let (below, ()) = rayon::join(
             || {
-                let dy = at
-                    .wanted
-                    .scatter_copy(&d_middle, self.o.output, self.memory);
-                let inputs = kept.projected.inputs();
-                let (heads, out, log_sums) = (&at.heads, &kept.attended, &kept.log_sums);
-                let d = attention::backward(heads, inputs, out, log_sums, &d_attended, self.memory);
+                let dy = at.wanted.scatter_copy(d_middle, self.o.output, self.memory);
+                let attended = Attended {
+                    inputs: kept.projected.inputs(),
+                    out: &kept.attended,
+                    log_sums: &kept.log_sums,
+                    d_out: &d_attended,
+                };
+                let d = attention::backward(&at.heads, attended, self.memory);
                 self.below_attention(at, &kept.x, kept.projected, d, dy, weights)
             },
             || products.multiply(),
         );
         products.finish(sums);
-        let BelowAttention {
-            norms,
-            normed,
-            d,
-            dy,
-        } = below;
         let owners = [
             Some(&self.input_norm),
             self.q_norm.as_ref(),
             self.k_norm.as_ref(),
         ];
-        for (own, gradient) in owners.into_iter().zip(&norms) {
+        for (own, gradient) in owners.into_iter().zip(&below.norms) {
             if let Some(own) = own {
                 sums.add(own.param, gradient);
             }
         }
-        let [normed, q, k, v] = [normed, d.q, d.k, d.v].map(Arc::new);
+        let (normed, [q, k, v]) = (&below.normed, &below.d);
         let products = WeightGradients::new(
             sums,
             [
-                (&self.q, &normed, &q),
-                (&self.k, &normed, &k),
-                (&self.v, &normed, &v),
+                (&self.q, normed, q),
+                (&self.k, normed, k),
+                (&self.v, normed, v),
             ],
         );
-        (dy, products)
+        (below.dy, products)
     }
 
     fn below_mlp(&self, mixed: Mixed, dy: &[f32], weights: &Weights) -> BelowMlp {
@@ -173,11 +157,11 @@ impl<'a> HostBlock<'a> {
             .collect();
         BelowMlp {
             mlp_norm: total(hidden, gammas),
-            gate,
-            up,
-            gated,
-            normed,
-            d_middle,
+            gate: gate.into(),
+            up: up.into(),
+            gated: gated.into(),
+            normed: normed.into(),
+            d_middle: d_middle.into(),
             d_attended,
         }
     }
@@ -234,8 +218,8 @@ impl<'a> HostBlock<'a> {
         let widths = [Some(own), q_norm, k_norm].map(|own| own.map_or(0, |own| own.gamma.len()));
         BelowAttention {
             norms: [0, 1, 2].map(|at| total(widths[at], gammas.iter().map(|all| &all[at]))),
-            normed,
-            d,
+            normed: normed.into(),
+            d: [d.q, d.k, d.v].map(Arc::new),
             dy,
         }
     }

@@ -8,7 +8,7 @@ use super::{
     Put, View, ViewMut,
     panels::{Panel, panels},
 };
-use crate::host::product::{Packed, product, product_with};
+use crate::host::product::{Packed, PackedView, product, product_with};
 
 /// Multiplications below which threads cost more than they bring.
 const ALONE: usize = 1 << 21;
@@ -56,7 +56,7 @@ pub(crate) fn multiply(out: ViewMut<'_>, put: Put, a: View<'_>, b: View<'_>) {
 }
 
 /// As [`multiply`], with a matrix that is packed.
-pub(crate) fn multiply_packed(out: ViewMut<'_>, put: Put, a: View<'_>, b: &Packed) {
+pub(crate) fn multiply_packed(out: ViewMut<'_>, put: Put, a: View<'_>, b: &PackedView<'_>) {
     let out = out.out(a.rows, b.columns());
     // SAFETY: `out` has the shape of the product, and is borrowed mutably.
     unsafe { product_with(out, put, a, b) };

@@ -8,7 +8,7 @@ mod library;
 mod packed;
 
 pub(crate) use aligned::Aligned;
-pub(crate) use packed::Packed;
+pub(crate) use packed::{Packed, PackedView};
 
 #[cfg(test)]
 mod tests;
@@ -68,7 +68,7 @@ pub(super) unsafe fn product(
         let depth = start..(start + DEPTH).min(b.rows);
         memory.pack(b.some_rows(depth.clone()));
         // SAFETY: the caller's promise.
-        unsafe { product_with(out, put, a.some_columns(depth), memory) };
+        unsafe { product_with(out, put, a.some_columns(depth), &memory.view()) };
         put = Put::Onto;
     }
 }
@@ -77,13 +77,13 @@ pub(super) unsafe fn product(
 ///
 /// # Safety
 /// As of [`product`].
-pub(super) unsafe fn product_with(out: Out, put: Put, a: View<'_>, b: &Packed) {
+pub(super) unsafe fn product_with(out: Out, put: Put, a: View<'_>, b: &PackedView<'_>) {
     assert_eq!(a.columns, b.rows());
     // SAFETY: the caller's promise; panels are there where AVX-512 is.
     unsafe {
         #[cfg(target_arch = "x86_64")]
-        if let Some(panels) = b.panels() {
-            return avx512::product(out, put, a, b, panels);
+        if b.own() {
+            return avx512::product(out, put, a, b);
         }
         library::product(out, put, a, b.whole());
     }

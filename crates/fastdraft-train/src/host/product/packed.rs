@@ -97,22 +97,74 @@ impl Packed {
         self.columns.next_multiple_of(LANES)
     }
 
-    pub(super) fn rows(&self) -> usize {
-        self.rows
-    }
-
     pub(crate) fn columns(&self) -> usize {
         self.columns
     }
 
-    /// Panels of 64 columns, unless there is but one.
-    pub(super) fn panels(&self) -> Option<&[f32]> {
-        self.own.then(|| self.memory.values())
+    /// All of it.
+    pub(crate) fn view(&self) -> PackedView<'_> {
+        PackedView {
+            packed: self,
+            rows: 0..self.rows,
+            columns: 0..self.columns,
+        }
+    }
+}
+
+/// A part of a packed matrix.
+#[derive(Clone)]
+pub(crate) struct PackedView<'a> {
+    packed: &'a Packed,
+    rows: Range<usize>,
+    columns: Range<usize>,
+}
+
+impl<'a> PackedView<'a> {
+    /// Some rows and columns, these in whole panels but for the last of the matrix.
+    pub(crate) fn part(&self, rows: Range<usize>, columns: Range<usize>) -> Self {
+        assert!(rows.start <= rows.end && rows.end <= self.packed.rows);
+        assert!(columns.start <= columns.end && columns.end <= self.packed.columns);
+        assert!(columns.start.is_multiple_of(PANEL));
+        assert!(columns.end.is_multiple_of(PANEL) || columns.end == self.packed.columns);
+        Self {
+            rows,
+            columns,
+            ..*self
+        }
     }
 
-    /// What is there as one panel.
-    pub(super) fn whole(&self) -> View<'_> {
-        View::strided(self.memory.values(), self.rows, self.columns, self.wide())
+    pub(crate) fn rows(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub(crate) fn columns(&self) -> usize {
+        self.columns.len()
+    }
+
+    /// Whether there are panels of 64 columns.
+    pub(super) fn own(&self) -> bool {
+        self.packed.own
+    }
+
+    /// Where the panel of a column begins, at a row.
+    pub(super) fn panel(&self, row: usize, column: usize) -> *const f32 {
+        let column = self.columns.start + column;
+        let wide = PANEL.min(self.packed.wide() - column);
+        let at = column * self.packed.rows + (self.rows.start + row) * wide;
+        self.packed.memory.values().as_ptr().wrapping_add(at)
+    }
+
+    /// What is there without panels.
+    pub(super) fn whole(&self) -> View<'a> {
+        let Packed {
+            memory,
+            rows,
+            columns,
+            ..
+        } = self.packed;
+        View::strided(memory.values(), *rows, *columns, self.packed.wide())
+            .some_rows(self.rows.clone())
+            .some_columns(self.columns.clone())
     }
 }
 

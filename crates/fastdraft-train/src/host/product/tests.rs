@@ -75,13 +75,22 @@ fn products_are_what_loops_give() {
                     check(&mut |out| product(out, put, a, b, &mut memory), "product");
                     check(&mut |out| library::product(out, put, a, b), "library");
                     packed.pack(b);
-                    check(&mut |out| product_with(out, put, a, &packed), "packed");
+                    check(
+                        &mut |out| product_with(out, put, a, &packed.view()),
+                        "packed",
+                    );
                     packed.pack_by_panels(b);
-                    check(&mut |out| product_with(out, put, a, &packed), "by panels");
+                    check(
+                        &mut |out| product_with(out, put, a, &packed.view()),
+                        "by panels",
+                    );
                     packed.empty(k, n);
                     packed.put(k / 3, b.some_rows(k / 3..k));
                     packed.put(0, b.some_rows(0..k / 3));
-                    check(&mut |out| product_with(out, put, a, &packed), "in parts");
+                    check(
+                        &mut |out| product_with(out, put, a, &packed.view()),
+                        "in parts",
+                    );
                 }
             }
         }
@@ -106,6 +115,39 @@ fn packed_rows_are_scaled() {
         row_stride: n,
     };
     // SAFETY: there are four rows of `n` values.
-    unsafe { product_with(out, Put::Onto, a, &packed) };
+    unsafe { product_with(out, Put::Onto, a, &packed.view()) };
     assert_eq!(found, expected(a, View::new(&scaled, k, n), Put::Onto, n));
+}
+
+#[test]
+fn parts_of_what_is_packed() {
+    let (m, k, n) = (7, 50, 150);
+    let (left, right) = (filled(m * k, 3), filled(k * n, 2));
+    let mut packed = Packed::default();
+    packed.pack(View::new(&right, k, n));
+    for rows in [0..50, 0..1, 13..13, 20..50] {
+        for columns in [0..150, 0..64, 64..128, 64..150, 128..150] {
+            let a = View::strided(&left, m, rows.len(), k);
+            let b = View::new(&right, k, n);
+            let b = b.some_rows(rows.clone()).some_columns(columns.clone());
+            let mut found = vec![BEFORE; m * columns.len()];
+            let out = Out {
+                values: found.as_mut_ptr(),
+                row_stride: columns.len(),
+            };
+            let part = packed.view().part(rows.clone(), columns.clone());
+            // SAFETY: `found` has the shape of the product.
+            unsafe { product_with(out, Put::Onto, a, &part) };
+            let expected = expected(a, b, Put::Onto, columns.len());
+            assert_eq!(found, expected, "{rows:?} {columns:?}");
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "is_multiple_of")]
+fn a_part_does_not_begin_inside_a_panel() {
+    let mut packed = Packed::default();
+    packed.empty(2, 100);
+    let _ = packed.view().part(0..2, 10..100);
 }

@@ -106,7 +106,7 @@ fn part(
             let tokens = weights.len() / width;
             let weights = View::new(weights, tokens, width);
             let out = ViewMut::strided(values, tokens, positions, stride);
-            multiply_packed(out, Put::Over, weights, x);
+            multiply_packed(out, Put::Over, weights, &x.view());
             raise(&mut peaks, values);
             scratch.put(few * FEW, weights);
         }
@@ -121,7 +121,7 @@ fn part(
         let values = View::strided(values, tokens, positions, stride);
         let put = if index > 0 { Put::Onto } else { Put::Over };
         let out = ViewMut::new(&mut part.below, positions, width);
-        multiply_packed(out, put, values.t(), scratch);
+        multiply_packed(out, put, values.t(), &scratch.view());
     }
     part
 }

@@ -85,6 +85,6 @@ fn add_block(
     let values = View::strided(values, rows, positions.len(), stride);
     with_memory(|packed| {
         packed.pack_scaled(block.x, width, &scales);
-        multiply_packed(ViewMut::new(sum, rows, width), put, values, packed);
+        multiply_packed(ViewMut::new(sum, rows, width), put, values, &packed.view());
     });
 }

@@ -9,7 +9,7 @@ pub(super) use turn::turn;
 use self::kernel::{BY_COLUMNS, BY_ROWS, Call};
 use super::{
     DEPTH, Out,
-    packed::{LANES, PANEL, Packed},
+    packed::{LANES, PANEL, PackedView},
 };
 use crate::host::matrix::{Put, View};
 
@@ -18,8 +18,8 @@ const ROWS: usize = 6;
 
 /// # Safety
 /// The processor has AVX-512. `out` has the rows of `a` and the columns of `b`, and nobody else
-/// has them; `panels` are those of `b`, which has the rows that `a` has columns.
-pub(super) unsafe fn product(out: Out, put: Put, a: View<'_>, b: &Packed, panels: &[f32]) {
+/// has them; `b` has panels, and the rows that `a` has columns.
+pub(super) unsafe fn product(out: Out, put: Put, a: View<'_>, b: &PackedView<'_>) {
     assert!(a.row_stride == 1 || a.column_stride == 1);
     let (kernels, a_stride) = if a.column_stride == 1 {
         (&BY_ROWS, a.row_stride)
@@ -39,12 +39,11 @@ pub(super) unsafe fn product(out: Out, put: Put, a: View<'_>, b: &Packed, panels
             for column in (0..b.columns()).step_by(PANEL) {
                 let columns = PANEL.min(b.columns() - column);
                 let vectors = columns.div_ceil(LANES);
-                let at = column * b.rows() + start * vectors * LANES;
                 let call = Call {
                     depth,
                     a: left,
                     a_stride,
-                    b: panels.as_ptr().wrapping_add(at),
+                    b: b.panel(start, column),
                     out: out.at(row, column).values,
                     out_row: out.row_stride,
                     last: !0 >> (vectors * LANES - columns),

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 /// Positions of a strip: what a block makes of them stays in a core's cache, and its weights are
 /// fetched once for all of them. Sums over positions are taken strip by strip, so that they do not
 /// depend on threads.
-const POSITIONS: usize = 128;
+const POSITIONS: usize = 96;
 
 /// The strips of `[positions, width]`.
 pub(super) fn strips(values: &[f32], width: usize) -> impl IndexedParallelIterator<Item = &[f32]> {

@@ -29,7 +29,7 @@ pub(in super::super) struct Attended<'a> {
     pub(in super::super) d_out: &'a [f32],
 }
 
-/// Gradients of what [`forward`](super::forward) took.
+/// Gradients of what [`forward`](super::forward()) took.
 pub(in super::super) fn backward(
     heads: &Heads,
     attended: Attended<'_>,

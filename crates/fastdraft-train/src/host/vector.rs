@@ -67,7 +67,7 @@ pub(crate) use vectorized;
 /// round less than one sum.
 pub(crate) const LANES: usize = 16;
 
-/// `eˣ` for `x ≤ 0`, within 2 units of the last place; 0 below −87.
+/// `eˣ` for `x ≤ 80`, within 2 units of the last place; 0 below −87.
 ///
 /// Range reduction to `2ⁿ · eʳ` with `|r| ≤ ½ ln 2` and the polynomial of Cephes' `expf`. Free
 /// of branches, so that loops over it become vector code.
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn exp_matches_the_library() {
-        for i in 0..8700 {
+        for i in -8000..8700 {
             let x = -(i as f32) / 100.0;
             let exact = f64::from(x).exp();
             for ours in [exp(x), exp_with::<true>(x)].map(f64::from) {

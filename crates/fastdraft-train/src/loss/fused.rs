@@ -132,21 +132,22 @@ mod tests {
     }
 
     /// As it is, then with several pieces, blocks, panels and chunks of 10 or 30 positions and
-    /// tokens.
+    /// tokens, and peaks that must be raised.
     fn cuts() -> [Cut; 4] {
         let whole = Cut::default();
-        let cut = |piece, block, rows: usize, chunk| Cut {
+        let cut = |piece, block, rows: usize, chunk, slack| Cut {
             piece,
             block,
             panel: 32 * rows,
             least: 1,
             chunk,
+            slack,
         };
         [
             whole,
-            cut(1, 1, 1, 1),
-            cut(1 << 10, 3, 7, 2),
-            cut(200, 4, 16, 1),
+            cut(1, 1, 1, 1, 0.0),
+            cut(1 << 10, 3, 7, 2, 0.1),
+            cut(200, 4, 16, 1, 20.0),
         ]
     }
 

@@ -5,7 +5,7 @@ use super::batch::Goal;
 /// What there is of a position's whole vocabulary.
 #[derive(Clone, Copy)]
 pub(super) struct Softmax {
-    /// The highest logit.
+    /// No logit is far above it.
     pub(super) peak: f32,
     /// `Σⱼ e^(logitⱼ − peak)`
     pub(super) sum: f64,

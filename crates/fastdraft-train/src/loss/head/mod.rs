@@ -1,12 +1,13 @@
 //! The head and the loss together, forward and backward, without the logits of all positions.
 //!
 //! Positions go in blocks, the vocabulary in panels. While the logits of a block and a panel are
-//! in a core's cache they become exponentials `e^(logit − peak)`, the peak being the highest
-//! logit that their position had so far, and are multiplied with the panel again for the gradient
-//! below the head. What was added up under a lower peak is scaled (Milakov and Gimelshein, arXiv
-//! 1805.02867). The gradient of the weights needs the sum over the whole vocabulary: for it the
-//! exponentials are kept, and positions are scaled instead of them. Labels and the target's tokens
-//! are few, and subtracted one by one.
+//! in a core's cache they become exponentials `e^(logit − peak)`, and are multiplied with the panel
+//! again for the gradient below the head. The peak is the label's logit, until another one is so
+//! far above it that exponentials would overflow; what was added up under a lower peak is scaled
+//! then (Milakov and Gimelshein, arXiv 1805.02867, who raise it to every higher logit). The gradient
+//! of the weights needs the sum over the whole vocabulary: for it the exponentials are kept, and
+//! positions are scaled instead of them. Labels and the target's tokens are few, and subtracted one
+//! by one.
 
 mod part;
 mod position;
@@ -38,6 +39,8 @@ pub(super) struct Cut {
     pub(super) least: usize,
     /// Panels that are added up by themselves.
     pub(super) chunk: usize,
+    /// How far logits may be above the peak.
+    pub(super) slack: f32,
 }
 
 impl Default for Cut {
@@ -48,6 +51,7 @@ impl Default for Cut {
             panel: 3 << 15,
             least: 48,
             chunk: 8,
+            slack: 40.0,
         }
     }
 }
@@ -146,7 +150,7 @@ impl<'a> Head<'a> {
             .zip(below.chunks_mut(piece * width))
             .zip(batch.goals.chunks(piece));
         for ((x, below), goals) in pieces {
-            let blocks = part::blocks(self, cut, x, exponentials, memory);
+            let blocks = part::blocks(self, cut, (x, goals), exponentials, memory);
             let positions = positions(self, cut, goals, &blocks, below);
             total += positions.iter().map(|position| position.loss).sum::<f64>();
             if self.param.is_require_grad() {

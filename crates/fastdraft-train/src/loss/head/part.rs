@@ -2,12 +2,15 @@
 
 use rayon::prelude::*;
 
-use super::{Cut, Head};
-use crate::host::{
-    Buffer, Memory,
-    matrix::{Put, View, ViewMut, multiply_packed, with_memory},
-    product::{Aligned, Packed},
-    vector::{exp, exp_with, vectorized},
+use super::{Cut, Head, position::inner};
+use crate::{
+    host::{
+        Buffer, Memory,
+        matrix::{Put, View, ViewMut, multiply_packed, with_memory},
+        product::{Aligned, Packed},
+        vector::{exp, exp_with, vectorized},
+    },
+    loss::batch::Goal,
 };
 
 /// Some positions with the whole vocabulary.
@@ -16,6 +19,8 @@ pub(super) struct Block<'a> {
     pub(super) x: &'a [f32],
     /// `[size, stride]`, the first `positions` of each row.
     pub(super) exponentials: &'a [f32],
+    /// Peaks that are not raised, `[stride]`.
+    pub(super) start: Vec<f32>,
     /// Of the vocabulary.
     pub(super) parts: Vec<Part>,
 }
@@ -37,11 +42,11 @@ impl Part {
     }
 }
 
-/// All blocks of `x`, `[positions, width]`.
+/// All blocks of some positions, `x` with `[positions, width]` and their goals.
 pub(super) fn blocks<'a>(
     head: &Head<'_>,
     cut: &Cut,
-    x: &'a [f32],
+    (x, goals): (&'a [f32], &[Goal]),
     exponentials: &'a mut Aligned,
     memory: &Memory,
 ) -> Vec<Block<'a>> {
@@ -50,21 +55,27 @@ pub(super) fn blocks<'a>(
     let count = (x.len() / width).div_ceil(cut.block);
     (exponentials.room(count * each).par_chunks_mut(each))
         .zip(x.par_chunks(cut.block * width))
-        .map(|(exponentials, x)| {
+        .zip(goals.par_chunks(cut.block))
+        .map(|((exponentials, x), goals)| {
+            let mut start = vec![0.0; stride];
+            let labels = x.chunks_exact(width).zip(goals);
+            for (start, (x, goal)) in start.iter_mut().zip(labels) {
+                *start = inner(x, head.row(goal.label));
+            }
             let mut packed = Packed::default();
             packed.pack(View::new(x, x.len() / width, width).t());
             let chunk = cut.chunk_rows(width);
             let parts = (exponentials.par_chunks_mut(chunk * stride))
                 .zip(head.rows().par_chunks(chunk * width))
                 .map(|(values, weights)| {
-                    with_memory(|scratch| {
-                        part(cut, width, &packed, weights, values, scratch, memory)
-                    })
+                    let from = (&packed, &start[..]);
+                    with_memory(|scratch| part(cut, width, from, weights, values, scratch, memory))
                 })
                 .collect();
             Block {
                 x,
                 exponentials,
+                start,
                 parts,
             }
         })
@@ -79,7 +90,7 @@ const FEW: usize = 24;
 fn part(
     cut: &Cut,
     width: usize,
-    x: &Packed,
+    (x, start): (&Packed, &[f32]),
     weights: &[f32],
     values: &mut [f32],
     scratch: &mut Packed,
@@ -91,12 +102,12 @@ fn part(
         sums: vec![0.0; stride],
         below: memory.take(positions * width),
     };
-    let mut peaks = vec![f32::NEG_INFINITY; stride];
-    let mut before = peaks.clone();
+    let mut peaks = start.to_vec();
+    let mut highest = vec![0.0; stride];
     let mut sums = vec![0.0; stride];
     let panels = (weights.chunks(panel * width)).zip(values.chunks_mut(panel * stride));
     for (index, (weights, values)) in panels.enumerate() {
-        before.copy_from_slice(&peaks);
+        highest.fill(f32::NEG_INFINITY);
         let tokens = weights.len() / width;
         scratch.empty(tokens, width);
         let few = weights
@@ -107,14 +118,25 @@ fn part(
             let weights = View::new(weights, tokens, width);
             let out = ViewMut::strided(values, tokens, positions, stride);
             multiply_packed(out, Put::Over, weights, &x.view());
-            raise(&mut peaks, values);
+            raise(&mut highest, values);
             scratch.put(few * FEW, weights);
+        }
+        let far = |(highest, peak): (&f32, &f32)| highest - peak > cut.slack;
+        if highest.iter().zip(&peaks).take(positions).any(far) {
+            let before = peaks.clone();
+            for (peak, highest) in peaks.iter_mut().zip(&highest).take(positions) {
+                *peak = if far((highest, peak)) {
+                    *highest
+                } else {
+                    *peak
+                };
+            }
+            if index > 0 {
+                lower(&mut part, width, &before, &peaks);
+            }
         }
         exponentials(values, &peaks, &mut sums);
         part.peaks.extend_from_slice(&peaks);
-        if index > 0 {
-            lower(&mut part, width, &before, &peaks);
-        }
         for (sum, new) in part.sums.iter_mut().zip(&sums) {
             *sum += f64::from(*new);
         }
@@ -140,7 +162,7 @@ fn lower(part: &mut Part, width: usize, before: &[f32], peaks: &[f32]) {
 }
 
 vectorized! {
-    /// Raises peaks to the values of rows.
+    /// Raises numbers to the values of rows.
     fn raise(peaks: &mut [f32], values: &[f32]) {
         for row in values.chunks_exact(peaks.len()) {
             for (peak, value) in peaks.iter_mut().zip(row) {

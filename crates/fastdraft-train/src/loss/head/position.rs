@@ -14,7 +14,7 @@ use crate::{
 /// What a position's exponentials are to be multiplied with.
 pub(super) struct Position {
     pub(super) loss: f64,
-    /// The highest of all its logits.
+    /// No logit is far above it.
     pub(super) peak: f32,
     /// Of exponentials under that peak.
     pub(super) factor: f32,
@@ -76,7 +76,7 @@ fn position(
 }
 
 vectorized! {
-    fn inner(a: &[f32], b: &[f32]) -> f32 {
+    pub(super) fn inner(a: &[f32], b: &[f32]) -> f32 {
         dot(a, b)
     }
 }

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::host::{
     matrix::{Put, View, ViewMut, multiply_packed, with_memory},
+    product::Packed,
     vector::exp,
 };
 
@@ -30,9 +31,17 @@ pub(super) fn add(
 ) {
     let rows = cut.panel_rows(width);
     let less = sorted(positions);
+    let packed: Vec<Packed> = (blocks.par_iter().zip(positions.par_chunks(cut.block)))
+        .map(|(block, positions)| {
+            let mut packed = Packed::default();
+            packed.pack_scaled(block.x, width, &scales(positions, &block.start));
+            packed
+        })
+        .collect();
     (sum.par_chunks_mut(rows * width).enumerate()).for_each(|(index, sum)| {
         let mut put = put;
-        for (block, positions) in blocks.iter().zip(positions.chunks(cut.block)) {
+        let all = blocks.iter().zip(&packed);
+        for (block, positions) in all.zip(positions.chunks(cut.block)) {
             add_block(sum, put, cut, block, positions, index);
             put = Put::Onto;
         }
@@ -65,12 +74,20 @@ fn sorted(positions: &[Position]) -> Vec<Less> {
     less
 }
 
-/// The part of one block in panel `index`.
+/// What positions are multiplied with, for exponentials under `peaks`.
+fn scales(positions: &[Position], peaks: &[f32]) -> Vec<f32> {
+    (positions.iter().zip(peaks))
+        .map(|(position, peak)| position.factor * exp(peak - position.peak))
+        .collect()
+}
+
+/// The part of one block in panel `index`; `packed` are its positions under the peaks that the
+/// block began with.
 fn add_block(
     sum: &mut [f32],
     put: Put,
     cut: &Cut,
-    block: &Block<'_>,
+    (block, packed): (&Block<'_>, &Packed),
     positions: &[Position],
     index: usize,
 ) {
@@ -78,13 +95,14 @@ fn add_block(
     let (rows, stride) = (sum.len() / width, cut.stride());
     let part = &block.parts[index / cut.chunk];
     let peaks = &part.peaks[index % cut.chunk * stride..][..positions.len()];
-    let scales: Vec<f32> = (positions.iter().zip(peaks))
-        .map(|(position, peak)| position.factor * exp(peak - position.peak))
-        .collect();
     let values = &block.exponentials[index * cut.panel_rows(width) * stride..];
     let values = View::strided(values, rows, positions.len(), stride);
+    let out = ViewMut::new(sum, rows, width);
+    if *peaks == block.start[..positions.len()] {
+        return multiply_packed(out, put, values, &packed.view());
+    }
     with_memory(|packed| {
-        packed.pack_scaled(block.x, width, &scales);
-        multiply_packed(ViewMut::new(sum, rows, width), put, values, &packed.view());
+        packed.pack_scaled(block.x, width, &scales(positions, peaks));
+        multiply_packed(out, put, values, &packed.view());
     });
 }

@@ -48,7 +48,8 @@ pub(super) fn trainable(input: &PlanInput) -> u64 {
 /// A trained parameter takes 16 bytes with AdamW (Rajbhandari et al., arXiv 1910.02054, section
 /// 3.1). A token keeps, in each block, the inputs of both norms and of what follows them, queries,
 /// keys, values, the output of attention, and the gate, its partner and their product. On a
-/// processor the trainer also keeps the weights from before the stage.
+/// processor the trainer also keeps the weights from before the stage, and the matrices of one block
+/// once more, as products read them.
 #[must_use]
 pub fn memory_use(
     input: &PlanInput,
@@ -71,8 +72,13 @@ pub fn memory_use(
         + 2 * (draft.query_width() + draft.kv_width())
         + 3 * draft.intermediate_size) as f64;
     let head = draft.head_size as f64;
+    let matrices = draft.hidden_size
+        * (2 * (draft.query_width() + draft.kv_width()) + 3 * draft.intermediate_size);
     let (copies, logits) = match profile.kind {
-        ProfileKind::Cpu => (trained as f64 * number, (tokens * head).min(LOGITS) * 4.0),
+        ProfileKind::Cpu => (
+            trained as f64 * number + matrices as f64 * 4.0,
+            (tokens * head).min(LOGITS) * 4.0,
+        ),
         _ => (0.0, tokens.min(PIECE) * head * 2.0 * 4.0),
     };
     MemoryUse {

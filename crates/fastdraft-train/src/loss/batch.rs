@@ -29,6 +29,16 @@ pub(super) struct Goal {
     pub(super) tvd_weight: f32,
 }
 
+impl Goal {
+    /// A token whose logit is likely to be among the high ones.
+    pub(super) fn likely(&self) -> u32 {
+        match self.tokens.first() {
+            Some((id, _)) if self.label_weight <= 0.0 => *id,
+            _ => self.label,
+        }
+    }
+}
+
 /// A batch ready for a loss.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Batch {

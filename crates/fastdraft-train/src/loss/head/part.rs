@@ -58,9 +58,9 @@ pub(super) fn blocks<'a>(
         .zip(goals.par_chunks(cut.block))
         .map(|((exponentials, x), goals)| {
             let mut start = vec![0.0; stride];
-            let labels = x.chunks_exact(width).zip(goals);
-            for (start, (x, goal)) in start.iter_mut().zip(labels) {
-                *start = inner(x, head.row(goal.label));
+            let goals = x.chunks_exact(width).zip(goals);
+            for (start, (x, goal)) in start.iter_mut().zip(goals) {
+                *start = inner(x, head.row(goal.likely()));
             }
             let mut packed = Packed::default();
             packed.pack(View::new(x, x.len() / width, width).t());

@@ -142,11 +142,13 @@ impl<'a> PackedView<'a> {
     }
 
     /// Whether there are panels of 64 columns.
+    #[cfg(target_arch = "x86_64")]
     pub(super) fn own(&self) -> bool {
         self.packed.own
     }
 
     /// Where the panel of a column begins, at a row.
+    #[cfg(target_arch = "x86_64")]
     pub(super) fn panel(&self, row: usize, column: usize) -> *const f32 {
         let column = self.columns.start + column;
         let wide = PANEL.min(self.packed.wide() - column);

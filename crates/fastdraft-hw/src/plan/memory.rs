@@ -72,11 +72,9 @@ pub fn memory_use(
         + 2 * (draft.query_width() + draft.kv_width())
         + 3 * draft.intermediate_size) as f64;
     let head = draft.head_size as f64;
-    let matrices = draft.hidden_size
-        * (2 * (draft.query_width() + draft.kv_width()) + 3 * draft.intermediate_size);
     let (copies, logits) = match profile.kind {
         ProfileKind::Cpu => (
-            trained as f64 * number + matrices as f64 * 4.0,
+            trained as f64 * number + draft.block_parameters() as f64 * 4.0,
             (tokens * head).min(LOGITS) * 4.0,
         ),
         _ => (0.0, tokens.min(PIECE) * head * 2.0 * 4.0),

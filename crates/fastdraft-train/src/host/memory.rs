@@ -19,13 +19,8 @@ pub(crate) struct Buffer {
 impl Memory {
     /// Values that are whatever was there before.
     pub(crate) fn take(&self, count: usize) -> Buffer {
-        self.adopt(self.vector(count))
-    }
-
-    /// Values that came from elsewhere.
-    pub(crate) fn adopt(&self, values: Vec<f32>) -> Buffer {
         Buffer {
-            values,
+            values: self.vector(count),
             home: self.clone(),
         }
     }
@@ -78,6 +73,12 @@ impl Memory {
         self.free()
             .iter_mut()
             .for_each(|values| values.fill(f32::NAN));
+    }
+
+    /// How many vectors are free.
+    #[cfg(test)]
+    pub(super) fn kept(&self) -> usize {
+        self.free().len()
     }
 
     fn free(&self) -> std::sync::MutexGuard<'_, Vec<Vec<f32>>> {

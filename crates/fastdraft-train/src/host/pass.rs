@@ -203,7 +203,7 @@ fn embed(decoder: &Decoder, ids: &[i64], memory: &Memory) -> Result<Buffer, Trai
         let table = param.val().without_autodiff();
         let ids = TensorData::new(ids.to_vec(), [ids.len()]);
         let ids = Tensor::from_data(ids, &table.device());
-        return Ok(memory.adopt(copied(table.select(0, ids))?));
+        return Ok(memory.copy(&copied(table.select(0, ids))?));
     };
     let width = decoder.config().hidden_size;
     let mut rows = memory.take(ids.len() * width);

@@ -50,7 +50,8 @@ impl<'a> Rows<'a> {
     ) -> Arc<Buffer> {
         match self.gather(values, width) {
             Cow::Borrowed(_) => Arc::clone(values),
-            Cow::Owned(some) => Arc::new(memory.adopt(some)),
+            // In memory that came from there: what came from elsewhere would stay, each step anew.
+            Cow::Owned(some) => Arc::new(memory.copy(&some)),
         }
     }
 
@@ -72,5 +73,25 @@ impl<'a> Rows<'a> {
             all[*place as usize * width..][..width].copy_from_slice(row);
         }
         all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gathering_again_and_again_keeps_no_more_memory() {
+        let memory = Memory::default();
+        let values = Arc::new(memory.copy(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]));
+        let rows = Rows::of(&[0, 2], 3);
+        for _ in 0..3 {
+            let some = rows.gather_shared(&values, 2, &memory);
+            assert_eq!(**some, [1.0, 2.0, 5.0, 6.0]);
+            drop(some);
+            assert_eq!(memory.kept(), 1);
+        }
+        let all = Rows::of(&[0, 1, 2], 3).gather_shared(&values, 2, &memory);
+        assert!(Arc::ptr_eq(&all, &values));
     }
 }

@@ -92,12 +92,7 @@ impl<'a> HostBlock<'a> {
             || products.multiply(),
         );
         products.finish(sums);
-        let owners = [
-            Some(&self.input_norm),
-            self.q_norm.as_ref(),
-            self.k_norm.as_ref(),
-        ];
-        for (own, gradient) in owners.into_iter().zip(&below.norms) {
+        for (own, gradient) in self.attention_norms().into_iter().zip(&below.norms) {
             if let Some(own) = own {
                 sums.add(own.param, gradient);
             }
@@ -188,8 +183,8 @@ impl<'a> HostBlock<'a> {
             strips_mut(&mut d.q, self.q.output),
             strips_mut(&mut d.k, self.k.output),
             strips(&d.v, self.v.output),
-            Normed::strips(&mut projected.q_normed, q_norm, positions, self.q.output),
-            Normed::strips(&mut projected.k_normed, k_norm, positions, self.k.output),
+            Normed::strips(&mut projected.q_normed, positions),
+            Normed::strips(&mut projected.k_normed, positions),
             strips_mut(&mut normed, hidden),
             strips_mut(&mut dy, hidden),
         )
@@ -215,7 +210,7 @@ impl<'a> HostBlock<'a> {
                 },
             )
             .collect();
-        let widths = [Some(own), q_norm, k_norm].map(|own| own.map_or(0, |own| own.gamma.len()));
+        let widths = (self.attention_norms()).map(|own| own.map_or(0, |own| own.gamma.len()));
         BelowAttention {
             norms: [0, 1, 2].map(|at| total(widths[at], gammas.iter().map(|all| &all[at]))),
             normed: normed.into(),

@@ -90,8 +90,8 @@ impl HostBlock<'_> {
             strips_mut(&mut to.q, self.q.output),
             strips_mut(&mut to.k, self.k.output),
             strips_mut(&mut to.v, self.v.output),
-            Normed::strips(&mut to.q_normed, q_norm, positions, self.q.output),
-            Normed::strips(&mut to.k_normed, k_norm, positions, self.k.output),
+            Normed::strips(&mut to.q_normed, positions),
+            Normed::strips(&mut to.k_normed, positions),
         )
             .into_par_iter()
             .enumerate()

@@ -35,18 +35,17 @@ impl Normed {
     /// Strips of what is there.
     pub(super) fn strips<'a>(
         normed: &'a mut Option<Self>,
-        own: Option<&Norm<'_>>,
         positions: usize,
-        width: usize,
     ) -> impl IndexedParallelIterator<Item = Option<NormedStrip<'a>>> {
         let (raw, inverse) = match normed {
             Some(Self { raw, inverse }) => (Some(&mut **raw), Some(&mut inverse[..])),
             None => (None, None),
         };
-        let heads = own.map_or(1, |own| width / own.gamma.len());
-        (strips_if(raw, width, positions))
-            .zip(strips_if(inverse, heads, positions))
-            .map(|(raw, inverse)| raw.zip(inverse))
+        let strips = |values: Option<&'a mut [f32]>| {
+            let width = values.as_ref().map_or(0, |values| values.len() / positions);
+            strips_if(values, width, positions)
+        };
+        (strips(raw).zip(strips(inverse))).map(|(raw, inverse)| raw.zip(inverse))
     }
 }
 

@@ -114,6 +114,12 @@ impl<'a> HostBlock<'a> {
         })
     }
 
+    /// Norms of inputs, queries and keys.
+    fn attention_norms(&self) -> [Option<&Norm<'a>>; 3] {
+        let heads = [self.q_norm.as_ref(), self.k_norm.as_ref()];
+        [Some(&self.input_norm), heads[0], heads[1]]
+    }
+
     fn hidden(&self) -> usize {
         self.input_norm.gamma.len()
     }

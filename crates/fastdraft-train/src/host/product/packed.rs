@@ -32,17 +32,12 @@ impl Packed {
     /// As [`pack`](Self::pack), a panel on each thread.
     pub(crate) fn pack_by_panels(&mut self, b: View<'_>) {
         self.empty(b.rows, b.columns);
-        let (all, height, columns) = (self.wide(), self.rows, self.columns);
-        let panel = if self.own { PANEL } else { all };
-        let room = self.memory.room(height * all);
-        (room.par_chunks_mut((height * panel).max(1)).enumerate()).for_each(|(index, out)| {
-            let first = index * panel;
-            let wide = panel.min(all - first);
-            lay(
-                out,
-                wide,
-                b.some_columns(first..(first + wide).min(columns)),
-            );
+        let (each, place) = self.panels();
+        let count = self.rows * self.wide();
+        let room = self.memory.room(count);
+        (room.par_chunks_mut(each).enumerate()).for_each(|(index, out)| {
+            let (columns, wide) = place(index);
+            lay(out, wide, b.some_columns(columns));
         });
     }
 
@@ -80,16 +75,30 @@ impl Packed {
         rows: Range<usize>,
         mut put: impl FnMut(Range<usize>, usize, &mut [f32]),
     ) {
-        let (all, height, columns) = (self.wide(), self.rows, self.columns);
-        let panel = if self.own { PANEL } else { all };
-        let mut rest = self.memory.room(height * all);
-        for first in (0..all).step_by(panel.max(1)) {
-            let wide = panel.min(all - first);
-            let (out, after) = rest.split_at_mut(height * wide);
-            let out = &mut out[rows.start * wide..rows.end * wide];
-            put(first..(first + wide).min(columns), wide, out);
-            rest = after;
+        let (each, place) = self.panels();
+        let count = self.rows * self.wide();
+        let room = self.memory.room(count);
+        for (index, out) in room.chunks_mut(each).enumerate() {
+            let (columns, wide) = place(index);
+            put(columns, wide, &mut out[rows.start * wide..rows.end * wide]);
         }
+    }
+
+    /// Values of a panel at most, and the columns and the width of each.
+    fn panels(
+        &self,
+    ) -> (
+        usize,
+        impl Fn(usize) -> (Range<usize>, usize) + Sync + use<>,
+    ) {
+        let (all, columns) = (self.wide(), self.columns);
+        let panel = if self.own { PANEL } else { all };
+        let place = move |index: usize| {
+            let first = index * panel;
+            let wide = panel.min(all - first);
+            (first..(first + wide).min(columns), wide)
+        };
+        ((self.rows * panel).max(1), place)
     }
 
     /// Columns with those that fill the last vector.

@@ -121,19 +121,9 @@ fn part(
             raise(&mut highest, values);
             scratch.put(few * FEW, weights);
         }
-        let far = |(highest, peak): (&f32, &f32)| highest - peak > cut.slack;
-        if highest.iter().zip(&peaks).take(positions).any(far) {
-            let before = peaks.clone();
-            for (peak, highest) in peaks.iter_mut().zip(&highest).take(positions) {
-                *peak = if far((highest, peak)) {
-                    *highest
-                } else {
-                    *peak
-                };
-            }
-            if index > 0 {
-                lower(&mut part, width, &before, &peaks);
-            }
+        let before = raise_far(&mut peaks[..positions], &highest, cut.slack);
+        if let (Some(before), 1..) = (before, index) {
+            lower(&mut part, width, &before, &peaks);
         }
         exponentials(values, &peaks, &mut sums);
         part.peaks.extend_from_slice(&peaks);
@@ -146,6 +136,22 @@ fn part(
         multiply_packed(out, put, values.t(), &scratch.view());
     }
     part
+}
+
+/// Raises peaks that are too far below the highest logits; returns what they were, if one was.
+fn raise_far(peaks: &mut [f32], highest: &[f32], slack: f32) -> Option<Vec<f32>> {
+    let far = |peak: f32, highest: f32| highest - peak > slack;
+    let mut pairs = peaks.iter().zip(highest);
+    if !pairs.any(|(peak, highest)| far(*peak, *highest)) {
+        return None;
+    }
+    let before = peaks.to_vec();
+    for (peak, highest) in peaks.iter_mut().zip(highest) {
+        if far(*peak, *highest) {
+            *peak = *highest;
+        }
+    }
+    Some(before)
 }
 
 /// Scales what was added up under other peaks.
